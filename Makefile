@@ -1,0 +1,34 @@
+# Two commands for a machine with Python 3.11 or 3.12, make and git. Each makes .venv the first time.
+#
+#   make reproduce    every figure, table and the report of the laptop study
+#   make test         the whole test suite, slow tests included
+#
+# PIP_ARGS goes to pip, for example to choose another package index.
+
+PYTHON ?= $(firstword $(foreach name,python3.11 python3.12 python3 python,$(shell $(name) -c \
+	'import sys; print("$(name)") if (3, 11) <= sys.version_info[:2] <= (3, 12) else None' 2>/dev/null)))
+PIP_ARGS ?=
+PYTEST_ARGS ?=
+
+export PATH := $(CURDIR)/.venv/bin:$(PATH)
+
+.PHONY: reproduce test clean
+
+reproduce: .venv/installed
+	snakemake --cores all
+	@echo
+	@echo "Figures: figures/    tables: results/tables/    everything on one page: results/report.html"
+
+test: .venv/installed
+	python -m pytest -m "slow or not slow" $(PYTEST_ARGS)
+
+# Made anew when the requirements change; an interrupted installation leaves no stamp and starts over.
+.venv/installed: pyproject.toml constraints.txt
+	@test -n "$(PYTHON)" || { echo "make: no Python 3.11 or 3.12 on the PATH; say PYTHON=/path/to/python" >&2; exit 1; }
+	rm -rf .venv
+	$(PYTHON) -m venv .venv
+	.venv/bin/python -m pip install --quiet $(PIP_ARGS) --constraint constraints.txt --editable '.[test]'
+	@touch $@
+
+clean:
+	rm -rf .venv

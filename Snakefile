@@ -1,0 +1,90 @@
+# Segment Policy Optimization: every model, run, evaluation, figure and table of a study.
+#
+#   snakemake --cores all                                    the laptop study, config/config.yaml
+#   snakemake --cores all fig3a                              one figure, with whatever it still needs
+#   snakemake --cores all --configfile config/smoke.yaml     everything in miniature, in minutes
+#   snakemake --list                                         the rules and what they do
+
+from snakemake.utils import min_version
+
+min_version("9.27")
+
+
+include: "workflow/rules/common.smk"
+
+
+pathvars:
+    results=STUDY.results,
+    pictures=STUDY.pictures,
+    logs=f"{STUDY.results}/logs",
+    benchmarks=f"{STUDY.results}/benchmarks",
+
+
+wildcard_constraints:
+    dataset=one_of(STUDY.datasets),
+    model=one_of(STUDY.models),
+    run=one_of(RUNS),
+    policy=one_of([*STUDY.models, *RUNS]),
+    protocol=one_of(STUDY.protocols),
+    figure=one_of(FIGURES),
+    table=one_of(TABLES),
+
+
+rule all:
+    """Every figure and table of the study, and the report."""
+    default_target: True
+    input:
+        figures=expand("<pictures>/{figure}.png", figure=FIGURES),
+        tables=expand("<results>/tables/{table}.md", table=TABLES),
+        report="<results>/report.html",
+
+
+include: "workflow/rules/data.smk"
+include: "workflow/rules/train.smk"
+include: "workflow/rules/evaluate.smk"
+include: "workflow/rules/report.smk"
+
+
+# Names to ask for: each figure and table by its own (fig3a, table1, ...), and these groups.
+
+
+rule models:
+    """Every trained model."""
+    input:
+        expand("<results>/runs/{run}/model/model.safetensors", run=RUNS),
+
+
+rule scores:
+    """Every accuracy, without figures."""
+    input:
+        [f"<results>/evals/{policy}/{dataset}/{protocol}/score.json" for policy, dataset, protocol in EVALUATIONS],
+
+
+rule figures:
+    """Every figure."""
+    input:
+        expand("<pictures>/{figure}.png", figure=FIGURES),
+
+
+rule tables:
+    """Every table."""
+    input:
+        expand("<results>/tables/{table}.md", table=TABLES),
+
+
+for name in FIGURES:
+
+    rule:
+        name:
+            name
+        input:
+            f"<pictures>/{name}.png",
+
+
+for name in TABLES:
+
+    rule:
+        name:
+            name
+        input:
+            f"<results>/tables/{name}.md",

@@ -1,0 +1,114 @@
+"""Bars: one number for each method, with its interval, its seeds and the paper's number."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure as Canvas
+
+from spo.analysis import captions, results, stats, style
+from spo.analysis.slices import Arm, Figure
+from spo.analysis.style import Drawn
+
+
+def accuracy_bars(settings: Figure, root: Path) -> Drawn:
+    """One bar for the base and each method: mean accuracy over seeds, interval, single seeds, the paper's number."""
+    table = bar_table(settings, root)
+    rows = [(kind, group) for kind, group in table.groupby("method", sort=False)]
+    canvas = Canvas(figsize=(style.HALF_INCHES, 0.62 + 0.4 * len(rows)), layout="constrained")
+    axes = canvas.subplots()
+    named = {arm.method: arm for arm in results.arms(settings.study)}
+    for place, (method, group) in enumerate(rows):
+        _bar_row(axes, place, named[method], group)
+    axes.set_yticks(range(len(rows)), [named[method].label for method, _ in rows])
+    axes.set_ylim(len(rows) - 0.42, -0.75)
+    axes.tick_params(axis="y", length=0)
+    style.percent_axis(axes.xaxis)
+    axes.set_xlim(0, 100 * min(1.0, _ceiling(table)))
+    axes.grid(axis="x")
+    axes.set_xlabel("test accuracy (%)")
+    style.headline(canvas, settings.title)
+    beside = {"transform": axes.get_yaxis_transform(), "va": "center", "size": 6.5, "color": style.QUIET}
+    axes.text(1.03, -0.62, "ours, % [95 %]", **beside)
+    marks = f"Dots: single seeds; whiskers: 95 % interval for the choice {captions.chosen(settings.study)}"
+    style.small_print(canvas, f"{settings.study.dataset}, {captions.sizes(table)}. {marks}{_diamond(settings)}.")
+    return Drawn(canvas, table, _bar_caption(settings, table))
+
+
+def bar_table(settings: Figure, root: Path) -> pd.DataFrame:
+    """What `accuracy_bars` shows, a row each: `kind` is mean, seed or paper; accuracies are fractions."""
+    context = results.shown_context(settings)
+    scores = results.scores(root, settings.study)
+    rows = []
+    for arm in results.arms(settings.study):
+        own = scores[(scores["method"] == arm.method) & (scores["context"] == context)]
+        names = {"method": arm.method, "label": arm.label, "context": context}
+        correct = results.correctness(root, settings.study, arm, context)
+        mean = stats.mean_over_seeds(correct)
+        size = {"n": correct.shape[1], "seeds": correct.shape[0], "truncated": own["truncated"].mean()}
+        rows.append({**names, "kind": "mean", "accuracy": mean.value, "low": mean.low, "high": mean.high, **size})
+        for run in own.itertuples():
+            part = {"seed": run.seed, "accuracy": run.accuracy, "low": run.low, "high": run.high}
+            rows.append({**names, "kind": "seed", **part, "n": correct.shape[1], "truncated": run.truncated})
+        number = results.paper_number(settings, arm.method, context)
+        if number:
+            source = {"where": number.where, "note": number.note}
+            rows.append({**names, "kind": "paper", "accuracy": number.value / 100, **source})
+    columns = ["method", "label", "context", "kind", "seed", "accuracy", "low", "high", "n", "seeds", "truncated"]
+    frame = pd.DataFrame(rows).reindex(columns=[*columns, "where", "note"])
+    return frame.astype({"seed": "Int64", "n": "Int64", "seeds": "Int64"})
+
+
+def _bar_row(axes: Axes, place: int, arm: Arm, group: pd.DataFrame) -> None:
+    mean = group[group["kind"] == "mean"].iloc[0]
+    seeds = group[group["kind"] == "seed"]
+    paper = group[group["kind"] == "paper"]
+    axes.barh(place, 100 * mean.accuracy, height=0.5, color=arm.colour, alpha=0.85, linewidth=0)
+    low, high = 100 * mean.low, 100 * mean.high
+    for colour, width in (("white", 2.4), (style.INK, 1.0)):  # a white edge keeps whiskers visible on dark bars
+        axes.hlines(place, low, high, color=colour, lw=width, zorder=3)
+        axes.vlines([low, high], place - 0.09, place + 0.09, color=colour, lw=width, zorder=3)
+    if len(seeds) > 1:
+        offsets = np.linspace(-0.15, 0.15, len(seeds))
+        dots = {"s": 9, "color": style.INK, "edgecolor": "white", "linewidth": 0.5, "zorder": 4}
+        axes.scatter(100 * seeds["accuracy"], place + offsets, **dots)
+    words = {"xy": (1.03, place), "xycoords": axes.get_yaxis_transform(), "textcoords": "offset points", "va": "center"}
+    axes.annotate(f"{100 * mean.accuracy:.1f}", xytext=(0, 0), weight="bold", size=7.5, **words)
+    axes.annotate(f"[{low:.1f}, {high:.1f}]", xytext=(25, 0), size=6.5, color=style.QUIET, **words)
+    for value in 100 * paper["accuracy"]:
+        axes.plot(value, place + 0.37, marker="D", ms=3.6, mfc="white", mec=style.INK, mew=0.8, zorder=5, clip_on=False)
+        axes.annotate(
+            f"paper: {value:.1f}",
+            (value, place + 0.37),
+            xytext=(5, 0),
+            textcoords="offset points",
+            va="center",
+            size=6.2,
+            color=style.QUIET,
+            annotation_clip=False,
+        )
+
+
+def _bar_caption(settings: Figure, table: pd.DataFrame) -> str:
+    study, context = settings.study, results.shown_context(settings)
+    text = (
+        f"{settings.title}. Accuracy on the {study.dataset} test set (protocol {study.protocol}, context {context} "
+        f"tokens; {captions.sizes(table)}). Bars: mean over seeds; whiskers: 95 % interval for the choice "
+        f"{captions.chosen(study)}; dots: single seeds."
+    )
+    paper = table[table["kind"] == "paper"]
+    if len(paper):
+        places = ", ".join(dict.fromkeys(paper["where"]))
+        text += f" Diamonds: the numbers the paper reports ({places}), for its own model and data."
+    return captions.with_note(text, settings)
+
+
+def _diamond(settings: Figure) -> str:
+    return f"; ◇ paper, {', '.join(dict.fromkeys(number.where for number in settings.paper))}" if settings.paper else ""
+
+
+def _ceiling(table: pd.DataFrame) -> float:
+    return 1.08 * float(np.nanmax(table[["accuracy", "high"]].to_numpy(float)))

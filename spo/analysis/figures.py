@@ -1,0 +1,37 @@
+"""The figures by kind: each a function from a settings slice and the results folder to a drawing, the table of every
+plotted point, and a caption. A new kind is one function (in `bars`, `curves` or a new file), one line in `FIGURES`, and
+one in `slices.FIGURE_READS`, which says what it is drawn from."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+from spo.analysis import style
+from spo.analysis.bars import accuracy_bars
+from spo.analysis.curves import learning_curves
+from spo.analysis.slices import Figure
+from spo.analysis.style import Drawn
+from spo.errors import UserError
+
+#: Kind of figure (`draw:` in the config) -> function.
+FIGURES: dict[str, Callable[[Figure, Path], Drawn]] = {
+    "accuracy_bars": accuracy_bars,
+    "learning_curves": learning_curves,
+}
+
+
+def draw(name: str, settings: Figure, results_root: Path, output_stem: Path, csv: Path) -> None:
+    """Write output_stem.png and .pdf, the CSV of every plotted point, and the caption beside the CSV (.txt).
+
+    Raises UserError for an unknown kind of figure or a missing result.
+    """
+    if settings.draw not in FIGURES:
+        raise UserError(f"figures.{name}.draw: no kind of figure is {settings.draw!r}; choose {', '.join(FIGURES)}")
+    with style.styled():
+        drawn = FIGURES[settings.draw](settings, Path(results_root))
+        style.save(drawn.canvas, Path(output_stem), settings.dpi)
+    csv = Path(csv)
+    csv.parent.mkdir(parents=True, exist_ok=True)
+    drawn.table.to_csv(csv, index=False, float_format="%.6g", lineterminator="\n")
+    csv.with_suffix(".txt").write_text(drawn.caption + "\n", encoding="utf-8")

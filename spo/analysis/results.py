@@ -1,0 +1,159 @@
+"""Readers of the files under results/: small tables in, one line naming the command to run when a file is missing."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from spo.analysis.slices import Arm, Figure, PaperNumber, Study, Table
+from spo.errors import UserError
+
+
+def arms(study: Study) -> tuple[Arm, ...]:
+    """The base, where there is one, and then every method."""
+    return (study.base, *study.arms) if study.base else study.arms
+
+
+def evaluation(root: Path, study: Study, run: str) -> Path:
+    """Folder of a run's predictions, verdicts and scores on the study's test set."""
+    return root / "evals" / run / study.dataset / study.protocol
+
+
+def scores(root: Path, study: Study) -> pd.DataFrame:
+    """One row for each run (the base included) and context: method, label, run, seed, context, and what score.json has.
+
+    `accuracy`, `low`, `high` and `truncated` are fractions; `n` counts problems times samples.
+    """
+    rows = []
+    for arm in arms(study):
+        for run in arm.runs:
+            path = evaluation(root, study, run.run) / "score.json"
+            found = read_json(path)["contexts"]
+            names = {"method": arm.method, "label": arm.label, "run": run.run, "seed": run.seed}
+            for context in study.contexts:
+                if str(context) not in found:
+                    raise UserError(f"{path}: no context {context}, only {', '.join(found)}; rerun `{_command(path)}`")
+                rows.append({**names, "context": context, **found[str(context)]})
+    return pd.DataFrame(rows)
+
+
+def correctness(root: Path, study: Study, arm: Arm, context: int) -> np.ndarray:
+    """Matrix (S, P) of the share of correct samples of each problem, runs in the arm's order, problems sorted by id.
+
+    Raises UserError where runs were graded on different problems.
+    """
+    rows = []
+    for run in arm.runs:
+        path = evaluation(root, study, run.run) / "graded.jsonl"
+        frame = pd.DataFrame([row for row in read_jsonl(path) if row["context"] == context])
+        if frame.empty:
+            raise UserError(f"{path}: no rows at context {context}; rerun `{_command(path)}`")
+        rows.append(frame.astype({"correct": float}).groupby("problem_id")["correct"].mean().sort_index())
+        if not rows[-1].index.equals(rows[0].index):
+            raise UserError(f"{path}: graded on other problems than {arm.runs[0].run}; grade both on the same test set")
+    return np.stack([row.to_numpy() for row in rows])
+
+
+def curves(root: Path, study: Study) -> pd.DataFrame:
+    """One row for each run and iteration: method, label, run, seed, the fields of metrics.jsonl, `tokens` (generated so
+    far) and `seconds` (of training so far, without validation and saving)."""
+    frames = []
+    for arm in study.arms:
+        for run in arm.runs:
+            folder = root / "runs" / run.run
+            metrics = pd.DataFrame(read_jsonl(folder / "metrics.jsonl"))
+            timing = pd.DataFrame(read_jsonl(folder / "timing.jsonl"))[["iteration", "seconds_total"]]
+            frame = metrics.merge(timing, on="iteration", how="left", validate="one_to_one")
+            frame.loc[frame["iteration"] == 0, "seconds_total"] = 0.0
+            if frame["seconds_total"].isna().any():
+                late = int(frame.loc[frame["seconds_total"].isna(), "iteration"].iloc[0])
+                raise UserError(f"{folder}/timing.jsonl: no row for iteration {late}; delete {folder} and train again")
+            frame = frame.rename(columns={"seconds_total": "seconds"}).assign(tokens=frame["sampled_tokens_total"])
+            names = {"method": arm.method, "label": arm.label, "run": run.run, "seed": run.seed}
+            frames.append(frame.assign(**names))
+    return pd.concat(frames, ignore_index=True)
+
+
+def benchmarks(root: Path) -> pd.DataFrame:
+    """One row for each job that Snakemake timed: rule (first folder under benchmarks/), job, seconds, max_rss_mb, ended
+    (seconds since 1970; the time its file was written). Unmeasured memory, of jobs under a second, is NaN."""
+    folder = root / "benchmarks"
+    rows = []
+    for path in sorted(folder.rglob("*.tsv")):
+        inside = path.relative_to(folder)
+        table = pd.read_csv(path, sep="\t", na_values=["-", "NA", "NaN"]).iloc[-1]
+        job = inside.with_suffix("").as_posix()
+        memory = pd.to_numeric(table.get("max_rss"), errors="coerce")
+        rule = inside.parts[0].removesuffix(".tsv")
+        rows.append((rule, job, float(table["s"]), float(memory), path.stat().st_mtime))
+    if not rows:
+        raise UserError(f"{folder}: no benchmark files; run `snakemake --cores all` first")
+    return pd.DataFrame(rows, columns=["rule", "job", "seconds", "max_rss_mb", "ended"])
+
+
+def paper_number(settings: Figure | Table, method: str, context: int | None = None) -> PaperNumber | None:
+    """The paper's number for a method, at the paper's context that `context` stands for (empty: at whichever it gives);
+    None where it reports none."""
+    wanted = paper_context(settings.study, context)
+    matches = [
+        number
+        for number in settings.paper
+        if number.method == method and (number.context is None or context is None or number.context == wanted)
+    ]
+    return matches[0] if matches else None
+
+
+def paper_context(study: Study, context: int | None) -> int | None:
+    """The paper's context that one of ours stands for, such as 128 for 2048 in the laptop study."""
+    if context is None or not study.paper_contexts:
+        return context
+    if len(study.paper_contexts) != len(study.contexts):
+        raise UserError(f"experiments.{study.name}.paper_contexts: needs one entry for each of the contexts")
+    return dict(zip(study.contexts, study.paper_contexts, strict=True)).get(context)
+
+
+def shown_context(settings: Figure | Table) -> int:
+    """The context of a figure or table that shows one: its own, or the study's longest."""
+    context = settings.context or max(settings.study.contexts)
+    if context not in settings.study.contexts:
+        known = ", ".join(map(str, settings.study.contexts))
+        where = f"experiments.{settings.study.name}.contexts"
+        raise UserError(f"{settings.title}: context {context} is not one of {where} ({known})")
+    return context
+
+
+def read_json(path: Path) -> Any:
+    """The JSON file at `path`; UserError names the command that makes it."""
+    try:
+        return json.loads(_text(path))
+    except json.JSONDecodeError as error:
+        raise UserError(f"{path}: not JSON ({error}); delete it and run `{_command(path)}`") from None
+
+
+def read_jsonl(path: Path) -> list[dict[str, Any]]:
+    """The rows of a JSON-lines file, at least one; UserError names file and line."""
+    rows = []
+    for number, line in enumerate(_text(path).splitlines(), start=1):
+        try:
+            rows.append(json.loads(line))
+        except json.JSONDecodeError as error:
+            remedy = f"delete it and run `{_command(path)}`"
+            raise UserError(f"{path}:{number}: not JSON ({error.msg}); {remedy}") from None
+    if not rows:
+        raise UserError(f"{path}: empty; delete it and run `{_command(path)}`")
+    return rows
+
+
+def _text(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        raise UserError(f"{path}: missing; run `{_command(path)}`") from None
+
+
+def _command(path: Path) -> str:
+    return f"snakemake --cores all {path.as_posix()}"

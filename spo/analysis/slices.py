@@ -1,0 +1,142 @@
+"""What `figure`, `table` and `report` are told: the slice of the config that one picture depends on, and nothing more.
+
+`spo.config` fills these from `figures:`, `tables:`, `experiments:`, `style:` and `config/paper_numbers.yaml`, so that a
+colour reruns a figure and never a training run. Accuracies in results are fractions; the paper's numbers are per cent.
+"""
+
+from __future__ import annotations
+
+from dataclasses import field
+from typing import Any, Literal
+
+from spo.settings import Positive, settings
+
+Axis = Literal["seconds", "tokens", "iterations"]
+
+#: Kind of figure (key of `spo.analysis.figures.FIGURES`) -> results that it is drawn from: `score`, `graded` of each
+#: evaluation, `metrics`, `timing` of each run. Kept here because reading a config must not import matplotlib.
+FIGURE_READS: dict[str, tuple[str, ...]] = {
+    "accuracy_bars": ("score", "graded"),
+    "learning_curves": ("metrics", "timing"),
+}
+#: The same for tables (`spo.analysis.tables.TABLES`).
+TABLE_READS: dict[str, tuple[str, ...]] = {
+    "context_table": ("score", "graded"),
+    "accuracy_table": ("score", "graded"),
+    "cost_table": ("score",),
+}
+
+
+@settings
+class Run:
+    """One trained policy (or the base model): a folder name under results/runs, results/models and results/evals."""
+
+    run: str
+    seed: int = 0
+
+
+@settings
+class Arm:
+    """One line, bar or row: a method with its runs over seeds; the base model is an arm with one run."""
+
+    method: str
+    """Key of `methods:`, or `base`."""
+    label: str
+    """Name that readers see, such as `SPO-chain`."""
+    colour: str
+    """Hex colour; shipped colours are those of Okabe & Ito, which colour-blind readers can tell apart."""
+    runs: tuple[Run, ...]
+
+
+@settings
+class Study:
+    """One experiment: who is compared, on which test set, by which protocol, at which contexts."""
+
+    name: str
+    """Key of `experiments:`."""
+    title: str = ""
+    """Name that readers see, such as `short chain of thought`; empty: the key."""
+    dataset: str
+    protocol: str
+    contexts: tuple[Positive, ...]
+    """Tokens of prompt and response together at which predictions are graded, ascending."""
+    paper_contexts: tuple[Positive, ...] = ()
+    """The paper's contexts that `contexts` stand for, in the same order; empty: the same numbers."""
+    base: Arm | None = None
+    """The policy that every run starts from."""
+    arms: tuple[Arm, ...]
+    pairs: tuple[tuple[str, str], ...] = ()
+    """Methods whose difference the report states, first minus second; empty: every pair, later minus earlier."""
+
+
+@settings
+class PaperNumber:
+    """One accuracy that the paper prints, in per cent."""
+
+    method: str
+    """Key of `methods:`, or `base`."""
+    value: float
+    where: str
+    """Figure or table, such as `Fig. 3a`."""
+    context: Positive | None = None
+    """The paper's context in tokens, where the paper tells contexts apart."""
+    note: str = ""
+    """Where sources disagree, or what else a reader should know."""
+
+
+@settings
+class Figure:
+    """One figure: figures/{name}.png and .pdf, with the CSV of every plotted point."""
+
+    draw: str
+    """Name in `spo.analysis.figures.FIGURES`."""
+    title: str
+    study: Study
+    context: Positive | None = None
+    """Context of figures that show one; empty: the longest of the study."""
+    x: tuple[Axis, ...] = ("seconds", "tokens", "iterations")
+    """Horizontal axes of learning curves, one panel each."""
+    paper: tuple[PaperNumber, ...] = ()
+    note: str = ""
+    """A sentence added to the caption."""
+    dpi: Positive = 200
+    """Pixels an inch of the PNG."""
+    options: dict[str, Any] = field(default_factory=dict)
+    """What only this kind of figure needs."""
+
+
+@settings
+class Table:
+    """One table: results/tables/{name}.md, .csv and .tex."""
+
+    make: str
+    """Name in `spo.analysis.tables.TABLES`."""
+    title: str
+    study: Study | None = None
+    """The experiment shown; empty for tables about the whole run, such as costs."""
+    context: Positive | None = None
+    """Context of tables that show one; empty: the longest of the study."""
+    paper: tuple[PaperNumber, ...] = ()
+    note: str = ""
+    """A sentence added to the caption."""
+    options: dict[str, Any] = field(default_factory=dict)
+    """What only this kind of table needs."""
+
+
+@settings
+class Report:
+    """results/report.html: the figures and tables named here, what they say, and how they came about."""
+
+    title: str
+    study: str = ""
+    """Name of the whole study, such as `laptop`."""
+    figures: tuple[str, ...] = ()
+    """Names of figures, in the order shown; each is read from figures/ and results/figures/."""
+    tables: tuple[str, ...] = ()
+    """Names of tables, in the order shown; each is read from results/tables/."""
+    experiments: tuple[Study, ...] = ()
+    """Experiments whose differences are stated and from which example solutions are taken."""
+    config_digest: str = ""
+    """Digest of the resolved config."""
+    command: str = "snakemake --cores all"
+    """The command that makes everything shown."""

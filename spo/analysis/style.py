@@ -1,0 +1,144 @@
+"""How every figure looks, how labels are kept apart, and how files come out the same each time."""
+
+from __future__ import annotations
+
+import textwrap
+from pathlib import Path
+from typing import NamedTuple
+
+import matplotlib
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.axis import Axis
+from matplotlib.figure import Figure as Canvas
+from matplotlib.ticker import MaxNLocator
+from scipy.optimize import isotonic_regression
+
+INK = "#1a1a1a"
+QUIET = "#6b6b6b"
+GRID = "#e4e4e4"
+#: Width of a half-page figure, of one with labels beside it, and of a full-page figure, in inches.
+HALF_INCHES, WIDE_INCHES, FULL_INCHES = 3.6, 4.4, 7.0
+#: Distance between two lines of direct labels, in points.
+LABEL_GAP_POINTS = 9.5
+
+_RC = {
+    "font.family": "DejaVu Sans",  # ships with matplotlib, so every machine draws the same letters
+    "font.size": 8,
+    "axes.titlesize": 8.5,
+    "axes.labelsize": 8,
+    "xtick.labelsize": 7.5,
+    "ytick.labelsize": 7.5,
+    "axes.edgecolor": QUIET,
+    "axes.linewidth": 0.7,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.axisbelow": True,
+    "axes.labelcolor": INK,
+    "text.color": INK,
+    "xtick.color": QUIET,
+    "ytick.color": QUIET,
+    "xtick.labelcolor": INK,
+    "ytick.labelcolor": INK,
+    "xtick.major.size": 2.5,
+    "ytick.major.size": 2.5,
+    "grid.color": GRID,
+    "grid.linewidth": 0.7,
+    "lines.solid_capstyle": "round",
+    "pdf.fonttype": 42,  # embedded TrueType: text stays text, as conferences require
+    "svg.hashsalt": "spo",
+}
+
+
+class Drawn(NamedTuple):
+    """A finished figure: the canvas, every plotted point, and the caption."""
+
+    canvas: Canvas
+    table: pd.DataFrame
+    caption: str
+
+
+def styled() -> matplotlib.RcParams:
+    """Context manager under which every figure is drawn and saved."""
+    return matplotlib.rc_context({**matplotlib.rcParamsDefault, "backend": "agg", **_RC})
+
+
+def save(canvas: Canvas, stem: Path, dpi: int) -> None:
+    """Write stem.png and stem.pdf; the same figure gives the same bytes, for no date is written."""
+    stem.parent.mkdir(parents=True, exist_ok=True)
+    canvas.savefig(f"{stem}.png", dpi=dpi, metadata={"Software": None})
+    canvas.savefig(f"{stem}.pdf", metadata={"CreationDate": None, "Creator": None, "Producer": None})
+
+
+def push_apart(wanted: np.ndarray, gap: float, low: float = -np.inf, high: float = np.inf) -> np.ndarray:
+    """Positions (N) at least `gap` apart, as near to the `wanted` ones (N) as least squares allows, in the same order.
+
+    They stay within [low, high] where there is room.
+
+    >>> push_apart(np.array([10.0, 10.0, 30.0]), 4.0).tolist()
+    [8.0, 12.0, 30.0]
+    >>> push_apart(np.array([1.0, 0.0]), 4.0, low=0.0).tolist()
+    [4.0, 0.0]
+    """
+    order = np.argsort(wanted, kind="stable")
+    steps = gap * np.arange(len(order))
+    placed = isotonic_regression(np.asarray(wanted, float)[order] - steps).x
+    result = np.empty(len(order))
+    # Clipping a non-decreasing sequence keeps it so; the lower bound wins when there is no room for all.
+    result[order] = np.maximum(np.minimum(placed, high - steps[-1]), low) + steps
+    return result
+
+
+def label_ends(axes: Axes, ends: list[tuple[float, float, str, str, str]]) -> None:
+    """Name lines at the right margin instead of in a legend; ends: (x, y, label, colour, remark in grey).
+
+    Labels are pushed apart and a dotted line leads from each line's end to its label. The layout must be final.
+    """
+    height = axes.get_window_extent().height * 72 / axes.figure.dpi
+    to_share = axes.transData + axes.transAxes.inverted()
+    starts = np.array([to_share.transform((x, y)) for x, y, _, _, _ in ends])
+    placed = push_apart(starts[:, 1] * height, LABEL_GAP_POINTS, 0, height) / height
+    for (_, _, label, colour, remark), (x, y), share in zip(ends, starts, placed, strict=True):
+        way = {"color": colour, "lw": 0.8, "alpha": 0.7, "transform": axes.transAxes, "clip_on": False}
+        axes.plot([x, 1.005], [y, y], ls=(0, (1, 2)), **way)
+        axes.plot([1.005, 1.03], [y, share], **way)
+        words = axes.annotate(
+            label, (1.04, share), xycoords="axes fraction", va="center", color=darker(colour), weight="bold", size=7.5
+        )
+        axes.annotate(f"  {remark}", (1, 0.15), xycoords=words, va="baseline", color=QUIET, size=6.5)
+
+
+def darker(colour: str) -> str:
+    """The colour, darkened just enough that small text in it is readable on white (luminance at most 0.4)."""
+    rgb = np.array(matplotlib.colors.to_rgb(colour))
+    luminance = float(rgb @ np.array([0.2126, 0.7152, 0.0722]))
+    return matplotlib.colors.to_hex(rgb * min(1.0, 0.4 / max(luminance, 1e-9)))
+
+
+def readable(maximum: float, *, time: bool) -> tuple[float, str]:
+    """Divisor that turns values up to `maximum` into short numbers, and its name; `time` is True for seconds.
+
+    >>> readable(5400, time=True), readable(90, time=True), readable(3.2e6, time=False)
+    ((60, 'minutes'), (1, 'seconds'), (1000000.0, 'millions'))
+    """
+    hours, minutes = (3600, "hours", 3 * 3600), (60, "minutes", 180)
+    steps = [hours, minutes] if time else [(1e9, "billions", 1e9), (1e6, "millions", 1e6), (1e3, "thousands", 1e4)]
+    return next(((divisor, name) for divisor, name, least in steps if maximum >= least), (1, "seconds" if time else ""))
+
+
+def percent_axis(axis: Axis) -> None:
+    """Whole numbers along an axis of per cents."""
+    axis.set_major_locator(MaxNLocator(nbins=6, steps=[1, 2, 5, 10]))
+    axis.set_major_formatter("{x:.0f}")
+
+
+def headline(canvas: Canvas, text: str) -> None:
+    """The title, at the left edge of the figure."""
+    canvas.suptitle(text, x=0.01, ha="left", weight="bold", size=8.5)
+
+
+def small_print(canvas: Canvas, text: str) -> None:
+    """A few quiet words under the figure: seeds, problems, what the marks are."""
+    words = textwrap.fill(text, int(22 * canvas.get_figwidth()))
+    canvas.supxlabel(words, x=0.01, ha="left", size=6, color=QUIET, linespacing=1.25)

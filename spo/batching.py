@@ -1,0 +1,125 @@
+"""Episodes to padded tensors, and which of them go together."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from spo import seeds
+from spo.errors import UserError
+from spo.types import Episode
+
+
+class Batch(NamedTuple):
+    """B right-padded sequences of at most L tokens. Column j of the (B, L-1) fields describes token j+1, the one that
+    logits at j predict; they are 0 or False outside the response."""
+
+    input_ids: Tensor
+    """(B, L) int64: prompt, response, padding."""
+    lengths: Tensor
+    """(B) int64: tokens of prompt and response."""
+    response_mask: Tensor
+    """(B, L-1) bool: True at response tokens."""
+    old_logprobs: Tensor
+    """(B, L-1) float32: under the policy that sampled the response."""
+    advantages: Tensor
+    """(B, L-1) float32."""
+    ref_logprobs: Tensor | None
+    """(B, L-1) float32: under the reference policy; None without KL term."""
+
+
+def collate(episodes: Sequence[Episode], pad_id: int, ref_logprobs: Sequence[Sequence[float]] | None = None) -> Batch:
+    """Pad episodes into one Batch; ref_logprobs, if given, has one sequence (T) an episode.
+
+    Raises UserError for an empty prompt: nothing would predict the first response token.
+
+    >>> episode = Episode("p1", (5, 6), (7, 8), (-0.5, -0.1), (1.0, -1.0))
+    >>> batch = collate([episode], pad_id=0)
+    >>> batch.response_mask.tolist(), batch.advantages.tolist()
+    ([[False, True, True]], [[0.0, 1.0, -1.0]])
+    """
+    if not episodes:
+        raise ValueError("no episodes")
+    if ref_logprobs is not None and [len(r) for r in ref_logprobs] != [len(e.response_ids) for e in episodes]:
+        raise ValueError("ref_logprobs must have one number for each response token")
+    lengths = [len(episode.prompt_ids) + len(episode.response_ids) for episode in episodes]
+    shape = (len(episodes), max(lengths))
+    columns = (shape[0], shape[1] - 1)
+    batch = Batch(
+        input_ids=torch.full(shape, pad_id, dtype=torch.int64),
+        lengths=torch.tensor(lengths),
+        response_mask=torch.zeros(columns, dtype=torch.bool),
+        old_logprobs=torch.zeros(columns),
+        advantages=torch.zeros(columns),
+        ref_logprobs=None if ref_logprobs is None else torch.zeros(columns),
+    )
+    for row, episode in enumerate(episodes):
+        if not episode.prompt_ids:
+            raise UserError(f"problem {episode.problem_id}: its prompt has no tokens; check the dataset's `prompt`")
+        response = slice(len(episode.prompt_ids) - 1, lengths[row] - 1)
+        batch.input_ids[row, : lengths[row]] = torch.tensor(episode.prompt_ids + episode.response_ids)
+        batch.response_mask[row, response] = True
+        batch.old_logprobs[row, response] = torch.tensor(episode.old_logprobs, dtype=torch.float32)
+        batch.advantages[row, response] = torch.tensor(episode.advantages, dtype=torch.float32)
+        if ref_logprobs is not None:
+            batch.ref_logprobs[row, response] = torch.tensor(ref_logprobs[row], dtype=torch.float32)
+    return batch
+
+
+def take(batch: Batch, rows: Sequence[int]) -> Batch:
+    """The given rows of a Batch, padded to the longest of them only.
+
+    >>> short = Episode("p1", (5,), (7,), (-0.5,), (1.0,))
+    >>> long = Episode("p2", (5, 6), (7, 8), (-0.5, -0.1), (1.0, -1.0))
+    >>> take(collate([short, long], pad_id=0), [0]).input_ids.tolist()
+    [[5, 7]]
+    """
+    index = torch.as_tensor(rows, dtype=torch.int64, device=batch.lengths.device)
+    width = int(batch.lengths[index].max())
+    return Batch(
+        input_ids=batch.input_ids[index, :width],
+        lengths=batch.lengths[index],
+        **{
+            name: None if field is None else field[index, : width - 1]
+            for name, field in zip(Batch._fields[2:], batch[2:], strict=True)
+        },
+    )
+
+
+def micro_batches(
+    lengths: Sequence[int], max_tokens: int, max_episodes: int | None = None, sort: bool = True
+) -> list[tuple[int, ...]]:
+    """Indices of sequences for one forward pass each: number x longest <= max_tokens, or a single longer sequence.
+
+    `sort` puts sequences of like length together, longest first, which wastes least padding and meets the largest pass
+    first; without it the given order is kept, as the official code's equal micro-batches need.
+
+    >>> micro_batches([3, 9, 4, 5, 30], max_tokens=12)
+    [(4,), (1,), (3, 2), (0,)]
+    >>> micro_batches([3, 9, 4, 5, 30], max_tokens=99, max_episodes=2, sort=False)
+    [(0, 1), (2, 3), (4,)]
+    """
+    order = sorted(range(len(lengths)), key=lambda i: (-lengths[i], i)) if sort else range(len(lengths))
+    groups: list[tuple[int, ...]] = []
+    group: list[int] = []
+    longest = 0
+    for index in order:
+        longest = max(longest, lengths[index])
+        if group and ((len(group) + 1) * longest > max_tokens or len(group) == max_episodes):
+            groups.append(tuple(group))
+            group, longest = [], lengths[index]
+        group.append(index)
+    return [*groups, tuple(group)] if group else groups
+
+
+def shuffled_batches(count: int, batch_size: int, key: int) -> list[tuple[int, ...]]:
+    """One epoch over `count` things in an order that depends on `key` alone; the last batch may be smaller.
+
+    >>> [len(batch) for batch in shuffled_batches(7, 3, seeds.key(1, "order", 0))]
+    [3, 3, 1]
+    """
+    order = seeds.generator(key).permutation(count).tolist()
+    return [tuple(order[start : start + batch_size]) for start in range(0, count, batch_size)]

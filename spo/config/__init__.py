@@ -1,0 +1,66 @@
+"""The desk: YAML files become a checked `Study`, and a study becomes the settings of each job.
+
+The Snakefile and `python -m spo` import this package; nothing else does. It never imports torch.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from spo.config import layers, plan
+from spo.config.check import check
+from spo.config.pictures import digest, experiment_files, reads, report_slice, slices_of_pictures
+from spo.config.plan import evaluations, runs, shortest_first
+from spo.config.study import Evaluation, Run, Study
+from spo.config.validate import dotted, parse, slice_json, validate
+
+__all__ = [
+    "Evaluation",
+    "Run",
+    "Study",
+    "digest",
+    "evaluations",
+    "experiment_files",
+    "load",
+    "parse",
+    "pictures",
+    "reads",
+    "report_slice",
+    "runs",
+    "shortest_first",
+    "slice_json",
+    "summary",
+]
+
+
+def load(paths: Sequence[Path], extra: dict[str, Any] | None = None) -> Study:
+    """The study of config files laid over each other, the first being the default one, `extra` on top.
+
+    Raises UserError, one line, for anything that is not a study which can run.
+    """
+    study = validate(Study, layers.stack([*(layers.read(path) for path in paths), extra or {}]), dotted)
+    check(study)
+    return study
+
+
+def pictures(study: Study, numbers: Path) -> dict[str, str]:
+    """Settings of every figure and table as JSON, by name; `numbers` is the file with the paper's numbers."""
+    return {name: slice_json(part) for name, part in slices_of_pictures(study, layers.read(numbers)).items()}
+
+
+def summary(study: Study) -> str:
+    """What a study will do, in a few lines, before anything long starts."""
+    lines = [f"study {study.study}: {len(runs(study))} training runs, {len(evaluations(study))} evaluations"]
+    for key, experiment in study.experiments.items():
+        methods = ", ".join(experiment.methods)
+        lines.append(
+            f"  {key}: {experiment.model} on {experiment.dataset}, {methods}; {len(experiment.seeds)} seeds; "
+            f"contexts {', '.join(map(str, experiment.contexts))}"
+        )
+        for method in experiment.methods:
+            train = plan.train_settings(study, method, key)
+            lines.append(f"    {method}: {train.iterations} iterations of {train.problems_per_iteration} problems")
+    lines.append(f"  figures {', '.join(study.figures) or 'none'}; tables {', '.join(study.tables) or 'none'}")
+    return "\n".join(lines)

@@ -1,0 +1,163 @@
+"""What figures, tables and the report are told: only what they show, so that a colour never reruns a training run."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from typing import Any
+
+from spo.analysis import slices
+from spo.analysis.slices import FIGURE_READS, TABLE_READS
+from spo.config import plan
+from spo.config.study import Experiment, Figure, Study, Table
+from spo.config.validate import slice_json, unknown
+from spo.errors import UserError
+
+#: Colours of methods that `style` does not name, in order of `methods:` (Okabe & Ito; safe for the colour-blind).
+PALETTE = ("#E69F00", "#56B4E9", "#009E73", "#0072B2", "#D55E00", "#CC79A7", "#F0E442", "#000000")
+GREY = "#7F7F7F"
+
+#: What pictures can be made of.
+KINDS = ("score", "graded", "metrics", "timing")
+
+Numbers = Mapping[str, Any]
+
+
+def slices_of_pictures(study: Study, numbers: Numbers) -> dict[str, slices.Figure | slices.Table]:
+    """Settings of every figure and table by name; `numbers` are the groups of `config/paper_numbers.yaml`."""
+    figures = {name: _figure(study, name, figure, numbers) for name, figure in study.figures.items()}
+    return figures | {name: _table(study, name, table, numbers) for name, table in study.tables.items()}
+
+
+def _figure(study: Study, name: str, figure: Figure, numbers: Numbers) -> slices.Figure:
+    return slices.Figure(
+        draw=figure.draw,
+        title=figure.title,
+        study=_shown(study, figure),
+        context=figure.context,
+        x=figure.x,
+        paper=_paper(f"figures.{name}.paper", figure.paper, numbers),
+        note=figure.note,
+        dpi=study.style.dpi,
+        options=figure.options,
+    )
+
+
+def _table(study: Study, name: str, table: Table, numbers: Numbers) -> slices.Table:
+    return slices.Table(
+        make=table.make,
+        title=table.title,
+        study=_shown(study, table) if table.experiment is not None else None,
+        context=table.context,
+        paper=_paper(f"tables.{name}.paper", table.paper, numbers),
+        note=table.note,
+        options=table.options,
+    )
+
+
+def report_slice(study: Study, command: str) -> slices.Report:
+    """Settings of the report; `command` is what a reader types to make it again."""
+    return slices.Report(
+        title=study.title or study.study,
+        study=study.study,
+        figures=tuple(study.figures),
+        tables=tuple(study.tables),
+        experiments=tuple(
+            _experiment(study, key, dataset, protocol, ())
+            for key, experiment in study.experiments.items()
+            for dataset in plan.test_sets(experiment)
+            for protocol in experiment.protocols
+        ),
+        config_digest=digest(study),
+        command=command,
+    )
+
+
+def digest(study: Study) -> str:
+    """Sixteen hex digits that name the resolved config."""
+    return hashlib.sha256(slice_json(study).encode()).hexdigest()[:16]
+
+
+def reads(study: Study, picture: Figure | Table) -> list[str]:
+    """Files under the results folder that a figure or table is made of."""
+    kinds = FIGURE_READS[picture.draw] if isinstance(picture, Figure) else TABLE_READS[picture.make]
+    if picture.experiment is None:
+        return sorted({path for key in study.experiments for path in experiment_files(study, key, kinds)})
+    shown = _shown(study, picture)
+    return _files(shown, kinds)
+
+
+def experiment_files(study: Study, key: str, kinds: tuple[str, ...] = KINDS) -> list[str]:
+    """Files of an experiment under the results folder, of the given kinds."""
+    experiment = study.experiments[key]
+    return sorted(
+        {
+            path
+            for dataset in plan.test_sets(experiment)
+            for protocol in experiment.protocols
+            for path in _files(_experiment(study, key, dataset, protocol, ()), kinds)
+        }
+    )
+
+
+def _files(shown: slices.Study, kinds: tuple[str, ...]) -> list[str]:
+    trained = [run.run for arm in shown.arms for run in arm.runs]
+    base = [run.run for run in shown.base.runs] if shown.base else []
+    evals = {"score": "score.json", "graded": "graded.jsonl"}
+    of_runs = {"metrics": "metrics.jsonl", "timing": "timing.jsonl"}
+    files = []
+    for kind in kinds:
+        if kind in evals:
+            files += [f"evals/{run}/{shown.dataset}/{shown.protocol}/{evals[kind]}" for run in (*base, *trained)]
+        else:
+            files += [f"runs/{run}/{of_runs[kind]}" for run in trained]
+    return files
+
+
+def _shown(study: Study, picture: Figure | Table) -> slices.Study:
+    experiment = study.experiments[picture.experiment]
+    dataset = picture.dataset or plan.test_sets(experiment)[0]
+    protocol = picture.protocol or experiment.protocols[0]
+    return _experiment(study, picture.experiment, dataset, protocol, picture.methods)
+
+
+def _experiment(study: Study, key: str, dataset: str, protocol: str, only: tuple[str, ...]) -> slices.Study:
+    experiment = study.experiments[key]
+    methods = only or experiment.methods
+    return slices.Study(
+        name=key,
+        title=experiment.title or key,
+        dataset=dataset,
+        protocol=protocol,
+        contexts=experiment.contexts,
+        paper_contexts=experiment.paper_contexts,
+        base=_base(study, experiment),
+        arms=tuple(_arm(study, experiment, method) for method in methods),
+        pairs=tuple(pair for pair in experiment.pairs if set(pair) <= set(methods)),
+    )
+
+
+def _base(study: Study, experiment: Experiment) -> slices.Arm:
+    label = "SFT base" if study.models[experiment.model].sft is not None else "base"
+    colour = study.style.colours.get(plan.BASE, GREY)
+    runs = (slices.Run(run=experiment.model),)
+    return slices.Arm(method=plan.BASE, label=label, colour=colour, runs=runs)
+
+
+def _arm(study: Study, experiment: Experiment, method: str) -> slices.Arm:
+    runs = tuple(slices.Run(run=plan.run_name(experiment, method, seed), seed=seed) for seed in experiment.seeds)
+    return slices.Arm(method=method, label=study.methods[method].label, colour=_colour(study, method), runs=runs)
+
+
+def _colour(study: Study, method: str) -> str:
+    named = [name for name in plan.lineage(study, method) if name in study.style.colours]
+    return study.style.colours[named[-1]] if named else PALETTE[list(study.methods).index(method) % len(PALETTE)]
+
+
+def _paper(where: str, key: str | None, numbers: Numbers) -> tuple[slices.PaperNumber, ...]:
+    if key is None:
+        return ()
+    if key not in numbers:
+        raise UserError(f"config: {where}: {unknown(key, numbers, 'entry of config/paper_numbers.yaml')}")
+    group = numbers[key]
+    return tuple(slices.PaperNumber(where=group["where"], **number) for number in group["numbers"])

@@ -1,0 +1,130 @@
+"""What a study amounts to: its training runs and its evaluations, each with complete settings."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from spo.config.layers import Tree as Nested
+from spo.config.layers import merge
+from spo.config.study import Evaluation, Experiment, Run, Study
+from spo.config.validate import Path, dotted, validate
+from spo.errors import UserError
+from spo.settings import Train, Tree
+
+#: Name of the starting policy among the methods of a figure.
+BASE = "base"
+
+
+def runs(study: Study) -> dict[str, Run]:
+    """Every training run by its folder name; UserError when two experiments give the same run different settings."""
+    found: dict[str, tuple[str, Run]] = {}
+    for key, experiment in study.experiments.items():
+        for method in experiment.methods:
+            train = train_settings(study, method, key)
+            for seed in experiment.seeds:
+                name = run_name(experiment, method, seed)
+                settings = dataclasses.replace(train, seed=seed)
+                run = Run(name=name, model=experiment.model, dataset=experiment.dataset, method=method, train=settings)
+                other, same = found.setdefault(name, (key, run))
+                if same != run:
+                    keys = ", ".join(_differences(dataclasses.asdict(same.train), dataclasses.asdict(run.train)))
+                    raise UserError(
+                        f"config: experiments.{key}.train: run {name} is also in experiments.{other}, with another "
+                        f"{keys}; give both the same settings, or this one a method variant of its own"
+                    )
+    return {name: run for name, (_, run) in found.items()}
+
+
+def shortest_first(runs: Iterable[Run]) -> list[str]:
+    """Names of runs by the tokens that they will sample at most; Snakemake starts the last ones first."""
+    return [run.name for run in sorted(runs, key=lambda run: (_cost(run.train), run.name))]
+
+
+def _cost(train: Train) -> int:
+    credit = train.credit
+    responses = math.prod(credit.branches) if isinstance(credit, Tree) else credit.samples_per_problem
+    return train.iterations * train.problems_per_iteration * responses * train.max_response_tokens
+
+
+def run_name(experiment: Experiment, method: str, seed: int) -> str:
+    """Folder name of a run."""
+    return f"{experiment.model}-{experiment.dataset}-{method}-s{seed}"
+
+
+def evaluations(study: Study) -> dict[tuple[str, str, str], Evaluation]:
+    """Every evaluation by (policy, dataset, protocol), with the contexts of all experiments that ask for it."""
+    found: dict[tuple[str, str, str], set[int]] = {}
+    for experiment in study.experiments.values():
+        names = [run_name(experiment, method, seed) for method in experiment.methods for seed in experiment.seeds]
+        for policy in (experiment.model, *names):
+            for dataset in test_sets(experiment):
+                for protocol in experiment.protocols:
+                    found.setdefault((policy, dataset, protocol), set()).update(experiment.contexts)
+    return {
+        key: Evaluation(policy=key[0], dataset=key[1], protocol=key[2], contexts=tuple(sorted(contexts)))
+        for key, contexts in found.items()
+    }
+
+
+def test_sets(experiment: Experiment) -> tuple[str, ...]:
+    """Datasets whose test sets an experiment reports."""
+    return experiment.evaluate_on or (experiment.dataset,)
+
+
+def train_settings(study: Study, method: str, experiment: str | None = None) -> Train:
+    """Settings of a method's runs: `training`, then the method and those it is based on, then the experiment.
+
+    UserError names the layer that a wrong key stands in.
+    """
+    layers = [("training", study.training)]
+    layers += [(f"methods.{name}.train", study.methods[name].train) for name in lineage(study, method)]
+    if experiment is not None:
+        part = study.experiments[experiment]
+        layers.append((f"experiments.{experiment}.train", part.train))
+        layers.append((f"experiments.{experiment}.overrides.{method}", part.overrides.get(method, {})))
+    merged: Nested = {}
+    for _, layer in layers:
+        merged = merge(merged, layer)
+
+    def where(path: Path) -> str:
+        holders = [prefix for prefix, layer in layers if _holds(layer, path)]
+        return f"{(holders or [f'methods.{method}.train'])[-1]}.{dotted(path)}"
+
+    if "seed" in merged:
+        raise UserError(f"config: {where(('seed',))}: seeds come from experiments.*.seeds; remove this key")
+    return validate(Train, merged, where)
+
+
+def lineage(study: Study, method: str) -> list[str]:
+    """The methods that `method` is based on, the most basic first, itself last; UserError for a circle."""
+    names = [method]
+    while (base := study.methods[names[0]].base) is not None:
+        if base in names:
+            raise UserError(f"config: methods.{names[0]}.base: {' -> '.join([*reversed(names), base])} is a circle")
+        names.insert(0, base)
+    return names
+
+
+def _holds(layer: Mapping[str, Any], path: Sequence[str | int]) -> bool:
+    here: Any = layer
+    for part in path:
+        if isinstance(here, list | tuple):
+            return True  # a list is replaced whole, so whoever has it has its items
+        if not isinstance(here, Mapping) or part not in here:
+            return False
+        here = here[part]
+    return True
+
+
+def _differences(one: Mapping[str, Any], other: Mapping[str, Any], above: str = "") -> list[str]:
+    keys = []
+    for key in dict.fromkeys((*one, *other)):
+        a, b = one.get(key), other.get(key)
+        if isinstance(a, Mapping) and isinstance(b, Mapping):
+            keys += _differences(a, b, f"{above}{key}.")
+        elif a != b:
+            keys.append(above + key)
+    return keys

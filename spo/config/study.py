@@ -1,0 +1,208 @@
+"""What a config file may say at its top level: the named parts of a study and the experiments that combine them.
+
+The parts themselves (datasets, models, training) are settings of `spo.settings`; `spo.config` reads and checks all.
+"""
+
+from __future__ import annotations
+
+from dataclasses import field
+from typing import Annotated, Any
+
+from annotated_types import Ge, Le, MinLen, Predicate
+
+from spo.analysis.slices import Axis
+from spo.settings import Count, Dataset, Model, Positive, Protocol, Train, settings
+
+
+def is_name(text: str) -> bool:
+    """Whether `text` may name a part of a study, and so a folder: lower-case letters, digits, `_` and `.`, no hyphen.
+
+    Hyphens join the names of a run ({model}-{dataset}-{method}-s{seed}), so that two runs never share a folder.
+
+    >>> is_name("spo_chain.int2"), is_name("../x"), is_name("a-b"), is_name("x\\n")
+    (True, False, False, False)
+    """
+    return (
+        0 < len(text) <= 64 and text[0].isalnum() and all(c in "abcdefghijklmnopqrstuvwxyz0123456789_." for c in text)
+    )
+
+
+def is_folder(text: str) -> bool:
+    """Whether `text` is a plain relative path that stays below the working folder.
+
+    >>> is_folder("results/smoke"), is_folder("/etc"), is_folder("a/../../b"), is_folder("a b")
+    (True, False, False, False)
+    """
+    return all(part and part.strip(".") and part.replace("-", "_").isidentifier() for part in text.split("/"))
+
+
+def is_colour(text: str) -> bool:
+    """Whether `text` is a hex colour such as `#0072B2`."""
+    return len(text) == 7 and text[0] == "#" and all(c in "0123456789abcdefABCDEF" for c in text[1:])
+
+
+Name = Annotated[str, Predicate(is_name)]
+Folder = Annotated[str, Predicate(is_folder)]
+Colour = Annotated[str, Predicate(is_colour)]
+Contexts = Annotated[tuple[Positive, ...], MinLen(1)]
+Names = Annotated[tuple[str, ...], MinLen(1)]
+
+
+@settings
+class Method:
+    """One way to train: what it changes in `training`."""
+
+    label: str
+    """Name that readers see in figures and tables."""
+    base: str | None = None
+    """Method whose `train` this one starts from; a variant is named `{method}.{variant}`."""
+    train: dict[str, Any] = field(default_factory=dict)
+    """Any part of the training settings, at least `credit` with its `kind`."""
+
+
+@settings
+class Experiment:
+    """A comparison: every method from the same starting model, on the same problems, with every seed."""
+
+    title: str = ""
+    """Name that readers see; empty: the key."""
+    model: str
+    """Key of `models:`, the policy that every run starts from."""
+    dataset: str
+    """Key of `datasets:`, the problems of training."""
+    evaluate_on: tuple[str, ...] = ()
+    """Keys of `datasets:` whose test sets are reported; empty: `dataset`."""
+    methods: Names
+    """Keys of `methods:`, in the order of figures and tables."""
+    seeds: Annotated[tuple[Count, ...], MinLen(1)]
+    """One run a method and seed; intervals need three or more."""
+    contexts: Contexts
+    """Tokens of prompt and response together at which predictions are graded, ascending."""
+    paper_contexts: tuple[Positive, ...] = ()
+    """The paper's contexts that `contexts` stand for, in the same order; empty: the same numbers."""
+    protocols: Names
+    """Keys of `protocols:`, how predictions are made."""
+    pairs: tuple[tuple[str, str], ...] = ()
+    """Methods whose difference the report states, first minus second; empty: every pair, later minus earlier."""
+    train: dict[str, Any] = field(default_factory=dict)
+    """Training settings of this experiment, over `training` and those of the method."""
+    overrides: dict[str, dict[str, Any]] = field(default_factory=dict)
+    """Training settings of single methods in this experiment, over everything else."""
+
+
+@settings
+class Figure:
+    """One figure of one experiment."""
+
+    draw: str
+    """Kind of figure, a name in `spo.analysis.figures.FIGURES`."""
+    title: str
+    experiment: str
+    """Key of `experiments:`."""
+    dataset: str | None = None
+    """Test set shown; empty: the experiment's first."""
+    protocol: str | None = None
+    """Protocol shown; empty: the experiment's first."""
+    methods: tuple[str, ...] = ()
+    """Methods shown; empty: all of the experiment."""
+    context: Positive | None = None
+    """Context of figures that show one; empty: the longest of the experiment."""
+    x: Annotated[tuple[Axis, ...], MinLen(1)] = ("seconds", "tokens", "iterations")
+    """Horizontal axes of learning curves, one panel each."""
+    paper: str | None = None
+    """Key of `config/paper_numbers.yaml` whose numbers stand beside ours."""
+    note: str = ""
+    """A sentence added to the caption."""
+    options: dict[str, Any] = field(default_factory=dict)
+    """What only this kind of figure needs."""
+
+
+@settings
+class Table:
+    """One table, of one experiment or of the whole study."""
+
+    make: str
+    """Kind of table, a name in `spo.analysis.tables.TABLES`."""
+    title: str
+    experiment: str | None = None
+    """Key of `experiments:`; empty for tables about the whole study."""
+    dataset: str | None = None
+    """Test set shown; empty: the experiment's first."""
+    protocol: str | None = None
+    """Protocol shown; empty: the experiment's first."""
+    methods: tuple[str, ...] = ()
+    """Methods shown; empty: all of the experiment."""
+    context: Positive | None = None
+    """Context of tables that show one; empty: the longest of the experiment."""
+    paper: str | None = None
+    """Key of `config/paper_numbers.yaml` whose numbers stand beside ours."""
+    note: str = ""
+    """A sentence added to the caption."""
+    options: dict[str, Any] = field(default_factory=dict)
+    """What only this kind of table needs."""
+
+
+@settings
+class Style:
+    """How figures look; no training run depends on it."""
+
+    colours: dict[str, Colour] = field(default_factory=dict)
+    """Hex colour by method, and of `base`; a variant without its own has that of its base method."""
+    dpi: Annotated[int, Ge(50), Le(600)] = 200
+    """Pixels an inch of the PNG."""
+
+
+@settings
+class Study:
+    """A whole config file."""
+
+    study: Name = "laptop"
+    """Name of the study, shown in the report."""
+    title: str = ""
+    """Title of the report."""
+    results: Folder = "results"
+    """Folder of data, models, runs, evaluations, tables and logs; give every study its own."""
+    pictures: Folder = "figures"
+    """Folder of the figures."""
+    replace: tuple[str, ...] = ()
+    """Top-level keys that this file replaces; it adds to all others. Only an overlay needs it."""
+    datasets: dict[Name, Dataset] = field(default_factory=dict)
+    """Problem sets by name."""
+    models: dict[Name, Model] = field(default_factory=dict)
+    """Starting policies by name."""
+    protocols: dict[Name, Protocol] = field(default_factory=dict)
+    """Ways to make predictions, by name."""
+    training: dict[str, Any] = field(default_factory=dict)
+    """Training settings that all runs share."""
+    methods: dict[Name, Method] = field(default_factory=dict)
+    """Training methods by name."""
+    experiments: dict[Name, Experiment] = field(default_factory=dict)
+    """Comparisons by name."""
+    figures: dict[Name, Figure] = field(default_factory=dict)
+    """Figures by name; `snakemake {name}` draws one."""
+    tables: dict[Name, Table] = field(default_factory=dict)
+    """Tables by name; `snakemake {name}` makes one."""
+    style: Style = Style()
+
+
+@settings
+class Run:
+    """One training run of a study: its folder name, where it starts, and its complete settings."""
+
+    name: str
+    """{model}-{dataset}-{method}-s{seed}"""
+    model: str
+    dataset: str
+    method: str
+    train: Train
+
+
+@settings
+class Evaluation:
+    """Predictions of one policy on one test set by one protocol, made at the longest context and graded at all."""
+
+    policy: str
+    """Name of a run, or of a model for the starting policy."""
+    dataset: str
+    protocol: str
+    contexts: tuple[int, ...]

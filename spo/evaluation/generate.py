@@ -1,0 +1,86 @@
+"""Predictions of one model on one problem set, resumable by problem."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+
+from spo import seeds, store
+from spo.policy import Policy
+from spo.settings import Protocol
+from spo.types import Problem, Request
+
+
+def run(
+    *,
+    policy: Policy,
+    problems: Sequence[Problem],
+    encode: Callable[[Problem], tuple[int, ...]],
+    protocol: Protocol,
+    context_tokens: int,
+    fingerprint: Mapping[str, object],
+    state: Path,
+    output: Path,
+) -> None:
+    """Write `output`, one row a sample: problem_id, sample, prompt_tokens, response_ids, finished.
+
+    Prompt and response share `context_tokens`; a prompt that fills the context gets an empty, unfinished response.
+    Finished parts wait in the folder `state` under `fingerprint`, so a killed job goes on where it was.
+    """
+    size = max(1, protocol.batch_rows // protocol.samples_per_problem)
+    parts = [problems[i : i + size] for i in range(0, len(problems), size)]
+    folder = state / seeds_name(fingerprint)
+    rows: list[dict] = []
+    for number, part in enumerate(parts):
+        path = folder / f"part-{number:05d}.jsonl"
+        if not path.exists():
+            store.write_jsonl(path, _predict(policy, part, encode, protocol, context_tokens))
+        rows += store.read_jsonl(path)
+        print(
+            f"{output}: {min(len(problems), (number + 1) * size)}/{len(problems)} problems", file=sys.stderr, flush=True
+        )
+    store.write_jsonl(output, rows)
+    for path in sorted(folder.glob("part-*.jsonl")):
+        path.unlink()
+    folder.rmdir()
+
+
+def seeds_name(fingerprint: Mapping[str, object]) -> str:
+    """A folder name for one configuration: predictions of another one are never mixed in."""
+    return f"{seeds.key(repr(sorted(fingerprint.items()))):016x}"
+
+
+def _predict(
+    policy: Policy,
+    problems: Sequence[Problem],
+    encode: Callable[[Problem], tuple[int, ...]],
+    protocol: Protocol,
+    context_tokens: int,
+) -> list[dict]:
+    prompts = [encode(problem) for problem in problems]
+    requests = [
+        Request(
+            prompt,
+            tuple(seeds.key(protocol.seed, "predict", problem.id, s) for s in range(protocol.samples_per_problem)),
+            room,
+        )
+        for problem, prompt in zip(problems, prompts, strict=True)
+        if (room := context_tokens - len(prompt)) > 0
+    ]
+    answered = iter(policy.sample(requests, protocol.sampling, protocol.batch_rows))
+    rows = []
+    for problem, prompt in zip(problems, prompts, strict=True):
+        samples = next(answered) if len(prompt) < context_tokens else [None] * protocol.samples_per_problem
+        for s, sample in enumerate(samples):
+            ids, finished = (list(sample.response_ids), sample.finished) if sample else ([], False)
+            rows.append(
+                {
+                    "problem_id": problem.id,
+                    "sample": s,
+                    "prompt_tokens": len(prompt),
+                    "response_ids": ids,
+                    "finished": finished,
+                }
+            )
+    return rows

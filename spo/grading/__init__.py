@@ -1,0 +1,40 @@
+"""Graders: pure functions (answer, response text) -> Verdict, by name in `GRADERS`.
+
+They take any text a model may write, without running or parsing it, in time linear in its length.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from spo.grading import conclusion
+from spo.types import Grade, Verdict
+
+
+@dataclass(frozen=True)
+class Grader:
+    """A grading rule; `version` changes whenever a verdict can change, and is stored with every score."""
+
+    name: str
+    version: int
+    grade: Grade
+
+
+#: `grader:` in config -> rule
+GRADERS: dict[str, Grader] = {
+    "final_line": Grader("final_line", 1, conclusion.final_line),
+    "gsm8k": Grader("gsm8k", 1, conclusion.gsm8k),
+    "gsm8k_official": Grader("gsm8k_official", 1, conclusion.gsm8k_official),
+}
+
+SEVERAL_CONCLUSIONS_REWARD = -2.0
+
+
+def reward(verdict: Verdict) -> float:
+    """1 for a correct response, 0 for any other, -2 where the official rule found several conclusions (spec §7.1).
+
+    Deviation: the paper has binary rewards only; the -2 comes with the grader `gsm8k_official` and no other.
+    """
+    if verdict.reason == conclusion.SEVERAL:
+        return SEVERAL_CONCLUSIONS_REWARD
+    return 1.0 if verdict.correct else 0.0

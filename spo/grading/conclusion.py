@@ -1,0 +1,88 @@
+"""Graders of responses that end in `#### answer`: the text after the last mark is compared with the expected answer."""
+
+from __future__ import annotations
+
+import re
+from decimal import Decimal
+
+from spo.types import Verdict
+
+MARK = "####"
+EQUAL, DIFFERENT, MISSING, SEVERAL = "equal", "different", "no answer", "several conclusions"
+
+# What is compared and stored of an answer; longer ones are wrong whatever they are, and are cut in the verdict.
+LONGEST_ANSWER = 200
+_NUMBER = re.compile(r"[+-]?(?:[0-9]+(?:\.[0-9]*)?|\.[0-9]+)")
+
+
+def final_line(answer: str, response: str) -> Verdict:
+    """Correct if the text after the last `####` is `answer`, up to case, blanks and a final full stop.
+
+    >>> final_line("Ann knight, Ben knave", "Ann knight, Ben knave?\\n#### ann knight, Ben knave.")
+    Verdict(correct=True, extracted='ann knight, Ben knave', reason='equal')
+    """
+    found = _conclusion(response)
+    return _verdict(found, found is not None and _folded(found) == _folded(_stripped(answer)))
+
+
+def gsm8k(answer: str, response: str) -> Verdict:
+    """Correct if the text after the last `####` is the same number as `answer`.
+
+    Commas, a leading `$` and a final full stop are ignored on both sides; numbers are compared by value, so `5.0`
+    equals `5`, and what is no decimal number as text. A second `####` is not punished.
+    Deviation: `gsm8k_official` keeps the published behaviour (spec §7.1).
+
+    >>> gsm8k("1,080", "So there are 1080.\\n#### $1080.00.").correct, gsm8k("5", "#### 5 apples").correct
+    (True, False)
+    """
+    found = _conclusion(response)
+    return _verdict(found, found is not None and _value(found) == _value(_stripped(answer)))
+
+
+def gsm8k_official(answer: str, response: str) -> Verdict:
+    """The official rule (spec §7.1): string equality after removing commas from the response's answer only.
+
+    14 of the 1,319 test answers contain a comma and can never be matched. A response with two or more `####` is wrong
+    with reason `several conclusions`, for which `spo.grading.reward` gives -2; the check comes before all others.
+
+    >>> gsm8k_official("1,080", "#### 1,080").correct, gsm8k_official("5", "#### 5.0").correct
+    (False, False)
+    """
+    before, mark, after = response.rpartition(MARK)
+    found = after.strip() if mark else None
+    if MARK in before:
+        return Verdict(False, _shown(found), SEVERAL)
+    return _verdict(found, found is not None and found.replace(",", "").strip().lower() == answer.strip().lower())
+
+
+def _conclusion(response: str) -> str | None:
+    """The first line after the last `####`, without blanks and a full stop around it; None if there is nothing."""
+    _, mark, after = response.rpartition(MARK)
+    lines = after.strip().splitlines() if mark else []
+    return (_stripped(lines[0]) or None) if lines else None
+
+
+def _stripped(text: str) -> str:
+    return text.strip().removesuffix(".").rstrip()
+
+
+def _folded(text: str) -> str:
+    return " ".join(text.casefold().split())
+
+
+def _value(text: str) -> Decimal | str:
+    """The decimal number that `text` writes, or the text itself."""
+    plain = text.replace(",", "").strip().removeprefix("$").strip()
+    if len(plain) <= LONGEST_ANSWER and _NUMBER.fullmatch(plain):
+        return Decimal(plain)
+    return _folded(plain)
+
+
+def _verdict(found: str | None, correct: bool) -> Verdict:
+    if found is None:
+        return Verdict(False, None, MISSING)
+    return Verdict(correct, _shown(found), EQUAL if correct else DIFFERENT)
+
+
+def _shown(text: str | None) -> str | None:
+    return text if text is None else text[:LONGEST_ANSWER]

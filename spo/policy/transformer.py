@@ -1,0 +1,206 @@
+"""The Llama/Qwen2 decoder as plain functions of a weight dictionary with Hugging Face names.
+
+Used by the engine for training and sampling alike, without importing transformers (seconds a process on a CPU).
+Shapes: B rows, L tokens, D hidden size, H query heads, G key/value heads, E head size, V vocabulary.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from spo.errors import UserError
+from spo.settings import Architecture
+
+Weights = dict[str, Tensor]
+
+#: Longest sequence whose attention scores are written out.
+_PLAIN_TOKENS = 512
+
+
+@dataclass(frozen=True)
+class Geometry:
+    """The numbers of `config.json` that the computation needs."""
+
+    hidden_size: int
+    layers: int
+    heads: int
+    kv_heads: int
+    head_size: int
+    vocabulary_size: int
+    rope_theta: float
+    norm_eps: float
+    tied: bool
+    max_position_tokens: int
+
+
+def geometry(folder: Path) -> Geometry:
+    """Read `config.json`; UserError names what this implementation lacks and the backend that has it."""
+    path = folder / "config.json"
+    if not path.is_file():
+        raise UserError(f"{path}: no such file: {folder} is not a model folder")
+    config = json.loads(path.read_text(encoding="utf-8"))
+    rope = config.get("rope_parameters") or config.get("rope_scaling") or {}
+    unsupported = {
+        "model_type": config.get("model_type") not in ("qwen2", "llama"),
+        "hidden_act": config.get("hidden_act", "silu") != "silu",
+        "rope_parameters": rope.get("rope_type", rope.get("type", "default")) != "default",
+        "use_sliding_window": bool(config.get("use_sliding_window")),
+        "mlp_bias": bool(config.get("mlp_bias")),
+    }
+    for name, bad in unsupported.items():
+        if bad:
+            raise UserError(f"{path}: {name}: not supported by backend engine; use `backend: hf`")
+    heads = config["num_attention_heads"]
+    return Geometry(
+        hidden_size=config["hidden_size"],
+        layers=config["num_hidden_layers"],
+        heads=heads,
+        kv_heads=config.get("num_key_value_heads") or heads,
+        head_size=config.get("head_dim") or config["hidden_size"] // heads,
+        vocabulary_size=config["vocab_size"],
+        rope_theta=float(rope.get("rope_theta") or config.get("rope_theta", 10000.0)),
+        norm_eps=config.get("rms_norm_eps", 1e-6),
+        tied=bool(config.get("tie_word_embeddings", False)),
+        max_position_tokens=config.get("max_position_embeddings", 2048),
+    )
+
+
+def qwen2_config(architecture: Architecture, vocabulary_size: int, eos_id: int, pad_id: int) -> dict:
+    """`config.json` of a new tied Qwen2 model."""
+    return {
+        "architectures": ["Qwen2ForCausalLM"],
+        "model_type": "qwen2",
+        "hidden_size": architecture.hidden_size,
+        "intermediate_size": architecture.intermediate_size,
+        "num_hidden_layers": architecture.layers,
+        "num_attention_heads": architecture.heads,
+        "num_key_value_heads": architecture.kv_heads,
+        "head_dim": architecture.hidden_size // architecture.heads,
+        "hidden_act": "silu",
+        "initializer_range": 0.02,
+        "max_position_embeddings": architecture.max_position_tokens,
+        "rms_norm_eps": 1e-6,
+        "rope_parameters": {"rope_type": "default", "rope_theta": architecture.rope_theta},
+        "rope_theta": architecture.rope_theta,
+        "tie_word_embeddings": True,
+        "use_sliding_window": False,
+        "attention_dropout": 0.0,
+        "use_cache": True,
+        "dtype": "float32",
+        "vocab_size": vocabulary_size,
+        "eos_token_id": eos_id,
+        "pad_token_id": pad_id,
+        "bos_token_id": None,
+    }
+
+
+def initial_weights(architecture: Architecture, vocabulary_size: int, seed: int) -> Weights:
+    """Normal(0, 0.02) matrices, output projections scaled by 1/sqrt(2 layers), zero biases, unit norms; float32."""
+    generator = torch.Generator().manual_seed(seed)
+    a, size = architecture, architecture.hidden_size
+    head = size // a.heads
+    output_scale = 0.02 / (2 * a.layers) ** 0.5
+
+    def normal(rows: int, columns: int, std: float = 0.02) -> Tensor:
+        return torch.randn(rows, columns, generator=generator) * std
+
+    weights = {"model.embed_tokens.weight": normal(vocabulary_size, size), "model.norm.weight": torch.ones(size)}
+    for layer in range(a.layers):
+        at = f"model.layers.{layer}"
+        for name, rows in (("q", a.heads * head), ("k", a.kv_heads * head), ("v", a.kv_heads * head)):
+            weights[f"{at}.self_attn.{name}_proj.weight"] = normal(rows, size)
+            weights[f"{at}.self_attn.{name}_proj.bias"] = torch.zeros(rows)
+        weights[f"{at}.self_attn.o_proj.weight"] = normal(size, a.heads * head, output_scale)
+        weights[f"{at}.mlp.gate_proj.weight"] = normal(a.intermediate_size, size)
+        weights[f"{at}.mlp.up_proj.weight"] = normal(a.intermediate_size, size)
+        weights[f"{at}.mlp.down_proj.weight"] = normal(size, a.intermediate_size, output_scale)
+        weights[f"{at}.input_layernorm.weight"] = torch.ones(size)
+        weights[f"{at}.post_attention_layernorm.weight"] = torch.ones(size)
+    return weights
+
+
+def rope(geo: Geometry, positions: Tensor) -> tuple[Tensor, Tensor]:
+    """(cos, sin), each (..., E/2) float32, for integer `positions` (...)."""
+    half = geo.head_size // 2
+    frequencies = geo.rope_theta ** (-torch.arange(half, dtype=torch.float32, device=positions.device) / half)
+    angles = positions.to(torch.float32).unsqueeze(-1) * frequencies
+    return angles.cos(), angles.sin()
+
+
+def rotate(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
+    """Rotary embedding of x (..., E) in the two-halves layout of Llama; cos and sin broadcast as (..., E/2)."""
+    first, second = x.chunk(2, dim=-1)
+    return torch.cat((first * cos - second * sin, second * cos + first * sin), dim=-1)
+
+
+def project(weights: Weights, geo: Geometry, layer: int, hidden: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Normalised hidden (B, L, D) -> queries (B, H, L, E), keys and values (B, G, L, E), before rotation."""
+    at = f"model.layers.{layer}.self_attn"
+    batch, length, _ = hidden.shape
+
+    def heads(name: str, count: int) -> Tensor:
+        out = F.linear(hidden, weights[f"{at}.{name}_proj.weight"], weights.get(f"{at}.{name}_proj.bias"))
+        return out.view(batch, length, count, geo.head_size).transpose(1, 2)
+
+    return heads("q", geo.heads), heads("k", geo.kv_heads), heads("v", geo.kv_heads)
+
+
+def feed_forward(weights: Weights, geo: Geometry, layer: int, residual: Tensor, attended: Tensor) -> Tensor:
+    """Add the attention output and the gated MLP to the residual stream; all (..., D)."""
+    at = f"model.layers.{layer}"
+    residual = residual + F.linear(attended, weights[f"{at}.self_attn.o_proj.weight"])
+    hidden = norm(residual, weights[f"{at}.post_attention_layernorm.weight"], geo)
+    gate = F.silu(F.linear(hidden, weights[f"{at}.mlp.gate_proj.weight"]))
+    up = F.linear(hidden, weights[f"{at}.mlp.up_proj.weight"])
+    return residual + F.linear(gate * up, weights[f"{at}.mlp.down_proj.weight"])
+
+
+def norm(x: Tensor, weight: Tensor, geo: Geometry) -> Tensor:
+    return F.rms_norm(x, (geo.hidden_size,), weight, geo.norm_eps)
+
+
+def logits(weights: Weights, geo: Geometry, hidden: Tensor) -> Tensor:
+    """Last hidden states (..., D) -> logits (..., V)."""
+    head = weights["model.embed_tokens.weight"] if geo.tied else weights["lm_head.weight"]
+    return F.linear(norm(hidden, weights["model.norm.weight"], geo), head)
+
+
+def forward(
+    weights: Weights, geo: Geometry, input_ids: Tensor, keep_kv: bool = False
+) -> tuple[Tensor, list[tuple[Tensor, Tensor]]]:
+    """Causal pass over right-padded input_ids (B, L): hidden states before the final norm (B, L, D), and with `keep_kv`
+    the rotated keys and the values of every layer, each (B, G, L, E)."""
+    hidden = F.embedding(input_ids, weights["model.embed_tokens.weight"])
+    cos, sin = (x.to(hidden.dtype) for x in rope(geo, torch.arange(input_ids.shape[1], device=input_ids.device)))
+    kept = []
+    for layer in range(geo.layers):
+        normed = norm(hidden, weights[f"model.layers.{layer}.input_layernorm.weight"], geo)
+        q, k, v = project(weights, geo, layer, normed)
+        q, k = rotate(q, cos, sin), rotate(k, cos, sin)
+        if keep_kv:
+            kept.append((k, v))
+        hidden = feed_forward(weights, geo, layer, hidden, attend(q, k, v).transpose(1, 2).flatten(2))
+    return hidden, kept
+
+
+def attend(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+    """Causal attention of q (B, H, L, E) over k and v (B, G, L, E): (B, H, L, E).
+
+    Up to `_PLAIN_TOKENS` by plain products, in which the query heads of one key head share one matrix: twice as fast
+    on a CPU in bfloat16, forward and backward, as the fused kernel, which longer sequences need for its memory.
+    """
+    batch, heads, length, size = q.shape
+    group = heads // k.shape[1]
+    if length > _PLAIN_TOKENS:
+        k, v = (x.repeat_interleave(group, dim=1) for x in (k, v))
+        return F.scaled_dot_product_attention(q, k, v, is_causal=True)
+    hide = torch.full((length, length), float("-inf"), dtype=q.dtype, device=q.device).triu(1)
+    grouped = (q * size**-0.5).reshape(batch, -1, group * length, size)
+    scores = (grouped @ k.transpose(-1, -2)).view(batch, -1, group, length, length) + hide
+    return (scores.softmax(dim=-1).view(batch, -1, group * length, length) @ v).view(q.shape)

@@ -1,0 +1,277 @@
+"""Every setting of every stage, as frozen dataclasses: the one place where a key, its unit and its default are written.
+
+`spo.config` validates YAML into these; other rooms receive them ready-made. `config/README.md` and the JSON schema are
+generated from this file (a string under a field is its description).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Annotated, Any, Literal, dataclass_transform
+
+from annotated_types import Ge, Gt, Le, MinLen
+
+from spo.types import Sampling
+
+Positive = Annotated[int, Ge(1)]
+Count = Annotated[int, Ge(0)]
+Share = Annotated[float, Ge(0), Le(1)]
+Above = Annotated[float, Gt(0)]
+AtLeast0 = Annotated[float, Ge(0)]
+
+
+@dataclass_transform(frozen_default=True, kw_only_default=True)
+def settings(cls: type) -> type:
+    """A frozen keyword-only dataclass whose unknown keys pydantic refuses and whose field docstrings it reads."""
+    cls.__pydantic_config__ = {"extra": "forbid", "use_attribute_docstrings": True, "allow_inf_nan": False}
+    return dataclass(frozen=True, kw_only=True)(cls)
+
+
+# ---- data ------------------------------------------------------------------------------------------------------------
+
+
+@settings
+class Dataset:
+    """One problem set: where it comes from, how many problems each split gets, who grades it."""
+
+    source: str
+    """Name in `spo.data.DATASETS`."""
+    grader: str
+    """Name in `spo.grading.GRADERS`."""
+    prompt: str = "{question}\n"
+    """Template of the prompt; `{question}` is replaced, nothing else is added."""
+    path: str | None = None
+    """Local folder with the files of this dataset; environment variables are expanded. Empty: the hub."""
+    revision: str | None = None
+    """Hub revision (commit) to pin."""
+    seed: int = 0
+    """Seed of generated problems, or of the train/validation split of given ones."""
+    train: Positive | None = None
+    """Problems for RL; empty: all there are."""
+    validation: Positive = 300
+    """Problems for tuning and learning curves, carved out of the training part."""
+    test: Positive | None = None
+    """Problems for the reported accuracy; empty: all there are."""
+    demonstrations: Count = 0
+    """Worked solutions for SFT, about problems of no other split (given data: the training split's own)."""
+    options: dict[str, Any] = field(default_factory=dict)
+    """Keyword arguments of the source, such as the difficulty of generated problems."""
+
+
+# ---- models ----------------------------------------------------------------------------------------------------------
+
+
+@settings
+class Architecture:
+    """Geometry of a Qwen2-architecture decoder trained from scratch."""
+
+    hidden_size: Positive = 128
+    layers: Positive = 4
+    heads: Positive = 4
+    kv_heads: Positive = 1
+    intermediate_size: Positive = 384
+    max_position_tokens: Positive = 2048
+    rope_theta: Above = 10000.0
+
+
+@settings
+class Tokenizer:
+    """How text becomes ids for a model trained from scratch."""
+
+    kind: Literal["words", "bpe"] = "words"
+    """`words`: whole words and single digits; `bpe`: byte-level pairs trained on the demonstrations."""
+    vocabulary_size: Positive = 2048
+    """Upper bound for `bpe`; `words` takes every word of the demonstrations and problems."""
+
+
+@settings
+class Optimizer:
+    """AdamW and its schedule (spec §5.1)."""
+
+    lr: Above = 1e-6
+    """Peak learning rate a step."""
+    beta1: Share = 0.9
+    beta2: Share = 0.999
+    eps: Above = 1e-8
+    weight_decay: AtLeast0 = 0.0
+    max_grad_norm: Above = 1.0
+    schedule: Literal["constant", "linear", "cosine", "log_warmup_linear"] = "constant"
+    """Shape after warm-up; `log_warmup_linear` is the official logarithmic warm-up and linear decay to 0."""
+    warmup_share: Share = 0.03
+    """Part of all steps spent warming up."""
+    micro_batch_tokens: Positive = 16384
+    """Padded tokens of one forward pass; memory grows with it, results do not depend on it beyond rounding
+    (except where `loss.scope` is `micro_batch`)."""
+
+
+@settings
+class Sft:
+    """Supervised training of a base model from scratch on demonstrations."""
+
+    dataset: str
+    """Dataset whose demonstrations are learnt."""
+    steps: Positive = 1000
+    batch_examples: Positive = 64
+    optimizer: Optimizer = Optimizer(lr=2e-3, beta2=0.98, schedule="cosine")
+    seed: int = 0
+    log_every_steps: Positive = 50
+    checkpoint_every_steps: Positive = 200
+    dtype: Literal["float32", "bfloat16"] = "float32"
+    """Precision of matrix products; parameters and optimizer stay float32."""
+
+
+@settings
+class Model:
+    """A starting policy: trained here (`sft`), or a folder or hub id (`path`)."""
+
+    architecture: Architecture = Architecture()
+    tokenizer: Tokenizer = Tokenizer()
+    sft: Sft | None = None
+    path: str | None = None
+    """Local folder or hub id of a finished model."""
+    revision: str | None = None
+
+
+# ---- methods: how Episodes are made ----------------------------------------------------------------------------------
+
+
+@settings
+class Partition:
+    """Where a response is cut into segments."""
+
+    name: str = "cutpoint_interval"
+    """Name in `spo.credit.partition.PARTITIONS`."""
+    interval: Positive = 5
+    """`cutpoint_interval`: cutpoints a segment."""
+    segments: Positive = 4
+    """`cutpoint_count` and `fixed_count`: segments a response."""
+    tokens: Positive = 30
+    """`fixed_tokens`: tokens a segment."""
+    threshold: Share = 0.9
+    """A token is a cutpoint if its probability is below this (spec §0 item 5: strictly)."""
+
+
+@settings
+class Chain:
+    """SPO-chain (spec §2): Monte-Carlo values at segment boundaries of sampled responses."""
+
+    kind: Literal["chain"] = "chain"
+    samples_per_problem: Positive = 8
+    partition: Partition = Partition()
+    rollouts_per_cut: Positive = 9
+    first_segment: Literal["estimate", "zero"] = "estimate"
+    """`estimate`: the paper, V(start of response) is estimated too; `zero`: the official code, tokens before the first
+    cutpoint get advantage 0 (spec §0 item 4a)."""
+    zero_confident: bool = False
+    """Official code: tokens more probable than the threshold get advantage 0 even without mask (spec §0 item 4d)."""
+
+
+@settings
+class Replay:
+    """Spread one iteration's segments over the following ones (spec §3.3)."""
+
+    max_age_iterations: Positive = 8
+    max_per_problem: Positive = 32
+    keep_surplus: bool = True
+    """What an iteration offers beyond `episodes_per_iteration` returns to the buffer; false: it is lost, as in the
+    official code."""
+
+
+@settings
+class Tree:
+    """SPO-tree (spec §3): segments of fixed token count in a sampled tree."""
+
+    kind: Literal["tree"] = "tree"
+    branches: Annotated[tuple[Positive, ...], MinLen(1)] = (6, 6, 6)
+    """Children of a node at each level."""
+    segment_tokens: Positive = 30
+    """Tokens a level, M; the last level runs to the end of the response."""
+    divide_by_std: bool = False
+    """Divide an advantage by the siblings' standard deviation (Fig. 5c)."""
+    replay: Replay | None = Replay()
+    episodes_per_iteration: Positive = 512
+    """Segments an iteration trains on, at most."""
+    fill_by_repeating: bool = False
+    """Repeat segments up to `episodes_per_iteration` when there are fewer (official code)."""
+    keep_zero_advantage: bool = False
+    """Train on segments whose value equals their parent's too; they move only KL and the normaliser."""
+
+
+@settings
+class Group:
+    """GRPO and RLOO (spec §4.1-4.2): one advantage a response, relative to the responses to the same problem."""
+
+    kind: Literal["group"] = "group"
+    samples_per_problem: Positive = 8
+    baseline: Literal["mean", "leave_one_out"] = "mean"
+    divide_by_std: bool = True
+
+
+Credit = Chain | Tree | Group
+
+
+@settings
+class Loss:
+    """Clipped policy loss (spec §5.3); each key that separates paper from official code has both behaviours."""
+
+    clip_range: Above = 0.2
+    probability_mask: Share | None = None
+    """Only tokens whose old probability is below this enter the loss; empty: all response tokens."""
+    kl_coefficient: AtLeast0 = 1e-4
+    kl_over: Literal["all", "mask"] = "all"
+    """Tokens that pay KL: `all` response tokens (paper) or the masked ones (official, spec §0 item 4c)."""
+    kl_reduction: Literal["token_mean", "sequence_sum"] = "token_mean"
+    """`token_mean`: divided by Z like the policy term (paper); `sequence_sum`: summed a sequence, averaged over
+    sequences (official)."""
+    whiten: bool = False
+    """Whiten advantages over the tokens in the loss (official, spec §0 item 4b; not in the paper)."""
+    scope: Literal["batch", "micro_batch"] = "batch"
+    """Over what Z and whitening are taken: the optimizer batch, or each micro-batch (official)."""
+    micro_batch_episodes: Positive | None = None
+    """Episodes of one micro-batch; empty: as many as `optimizer.micro_batch_tokens` allows."""
+    max_mean_ratio: Above = 10.0
+    """A (micro-)batch whose mean ratio exceeds this contributes nothing."""
+
+
+@settings
+class Train:
+    """One RL run."""
+
+    credit: Credit = field(metadata={"discriminator": "kind"})
+    problems_per_iteration: Positive = 64
+    iterations: Positive = 1000
+    sampling: Sampling = Sampling(temperature=0.6, top_p=0.9)
+    context_tokens: Positive = 2047
+    """Prompt and response together."""
+    max_response_tokens: Positive = 1024
+    unfinished_reward: Literal["zero", "graded"] = "zero"
+    """Reward of a response cut by the limit: 0, or what its text earns (official GRPO, spec §4.1)."""
+    batch_episodes: Positive = 64
+    """Episodes an optimizer step."""
+    epochs: Positive = 1
+    """Passes over an iteration's episodes."""
+    loss: Loss = Loss()
+    optimizer: Optimizer = Optimizer()
+    validate_every: Positive = 10
+    """Iterations between greedy validations (the first at 0, before training)."""
+    validation_problems: Positive = 200
+    checkpoint_every: Positive = 10
+    """Iterations between checkpoints."""
+    backend: str = "engine"
+    """Name in `spo.policy.BACKENDS`."""
+    seed: int = 1
+
+
+# ---- evaluation ------------------------------------------------------------------------------------------------------
+
+
+@settings
+class Protocol:
+    """How predictions are made; a number is comparable only with numbers of the same protocol."""
+
+    sampling: Sampling = Sampling(temperature=0.0)
+    samples_per_problem: Positive = 1
+    seed: int = 0
+    backend: str = "engine"
+    batch_rows: Positive = 256
+    """Responses generated at once."""

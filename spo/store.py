@@ -1,0 +1,183 @@
+"""Files: written whole or not at all, read with the line to blame. JSON and JSON lines only, UTF-8."""
+
+from __future__ import annotations
+
+import dataclasses
+import gzip
+import hashlib
+import json
+import os
+import re
+import zlib
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+from typing import Any, NoReturn
+
+import numpy as np
+
+from spo.errors import RunFailure, UserError
+
+_ID = re.compile(r"[a-z0-9][a-z0-9._-]{0,99}")
+
+
+def check_id(name: str) -> str:
+    """Return `name` if it may become part of a path, else raise UserError.
+
+    >>> check_id("pupil-stories-spo_chain.int2-s1")
+    'pupil-stories-spo_chain.int2-s1'
+    """
+    if not isinstance(name, str) or not _ID.fullmatch(name):
+        shown = repr(name if len(str(name)) <= 40 else str(name)[:40] + "...")
+        raise UserError(f"{shown} is not a valid name: use 1-100 of a-z 0-9 . _ - and begin with a letter or digit")
+    return name
+
+
+def write_bytes(path: str | Path, data: bytes) -> None:
+    """Put `data` at `path` atomically: a reader, or a run that resumes, sees the old file or the new one, never a part.
+
+    Makes the folders above it. Raises RunFailure where the system refuses (full disk, no permission).
+    """
+    path = Path(path)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with open(temporary, "wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+        _sync_folder(path.parent)
+    except OSError as error:
+        _discard(temporary)
+        raise RunFailure(f"cannot write {path} ({len(data)} bytes): {error.strerror or error}") from error
+
+
+def write_text(path: str | Path, text: str) -> None:
+    """Put `text` at `path` atomically, as UTF-8."""
+    write_bytes(path, text.encode())
+
+
+def write_json(path: str | Path, value: Any) -> None:
+    """Put one JSON value at `path` atomically; keys keep the order they were given in."""
+    write_bytes(path, _encode(path, value, indent=1))
+
+
+def write_jsonl(path: str | Path, rows: Iterable[Any]) -> None:
+    """Put one JSON object (dict or dataclass) a line at `path` atomically."""
+    write_bytes(path, b"".join(_encode(path, row) for row in rows))
+
+
+def read_json(path: str | Path) -> Any:
+    """The JSON value in `path`; UserError names the file and what is wrong with it."""
+    try:
+        return _decode(_read(path))
+    except ValueError as error:
+        raise UserError(f"{path}: {error}") from None
+
+
+def read_jsonl(
+    path: str | Path, required: Sequence[str] = (), check: Callable[[dict[str, Any]], object] = bool
+) -> list[dict[str, Any]]:
+    """The objects in `path` (gzip or plain), one a line; blank lines and a byte-order mark are passed over.
+
+    Raises UserError `path:line: reason` for the first bad line, with the number of further ones: bad JSON, not an
+    object, a `required` field that is missing or null, or a ValueError of `check(row)`.
+    """
+    rows, bad = [], []
+    # Not splitlines: a JSON string may hold U+2028 and other characters that it takes for line ends.
+    for number, line in enumerate(_read(path).split(b"\n"), start=1):
+        if not line.strip():
+            continue
+        try:
+            row = _row(line, required)
+            check(row)
+            rows.append(row)
+        except ValueError as error:
+            bad.append(f"{path}:{number}: {error}")
+    if bad:
+        more = f" (and {len(bad) - 1} more bad lines)" if len(bad) > 1 else ""
+        raise UserError(bad[0] + more)
+    return rows
+
+
+def sha256_file(path: str | Path) -> str:
+    """The SHA-256 of a file's bytes, in hexadecimal."""
+    try:
+        with open(path, "rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError as error:
+        raise UserError(f"{path}: cannot be read: {error.strerror or error}") from error
+
+
+def _row(line: bytes, required: Sequence[str]) -> dict[str, Any]:
+    row = _decode(line)
+    if not isinstance(row, dict):
+        raise ValueError(f"expected a JSON object, found {_KINDS.get(type(row), 'a number')}")
+    missing = [name for name in required if row.get(name) is None]
+    if missing:
+        raise ValueError(f"field {missing[0]!r} is missing or null")
+    return row
+
+
+_KINDS = {list: "a list", str: "a string", bool: "a boolean", type(None): "null"}
+
+
+def _read(path: str | Path) -> bytes:
+    try:
+        data = Path(path).read_bytes()
+        if data.startswith(b"\x1f\x8b"):
+            data = gzip.decompress(data)
+        return data.removeprefix(b"\xef\xbb\xbf")
+    except (EOFError, zlib.error) as error:
+        raise UserError(f"{path}: damaged gzip file: {error}") from error
+    except OSError as error:
+        raise UserError(f"{path}: cannot be read: {error.strerror or error}") from error
+
+
+def _decode(data: bytes) -> Any:
+    try:
+        return json.loads(data.decode(), parse_constant=_refuse_constant)
+    except UnicodeDecodeError as error:
+        raise ValueError(f"not UTF-8 at byte {error.start}") from None
+    except json.JSONDecodeError as error:
+        raise ValueError(f"not valid JSON: {error.msg} at column {error.colno}") from None
+    except RecursionError:
+        raise ValueError("not valid JSON: nested too deeply") from None
+
+
+def _encode(path: str | Path, value: Any, indent: int | None = None) -> bytes:
+    try:
+        text = json.dumps(value, ensure_ascii=False, allow_nan=False, indent=indent, default=_plain)
+    except ValueError:
+        raise RunFailure(f"cannot write {path}: a value is not a finite number") from None
+    # A lone surrogate in a sampled text has no UTF-8 form; the replacement is its JSON escape.
+    return (text + "\n").encode(errors="backslashreplace")
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, np.generic | np.ndarray):
+        return value.tolist()
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        return dataclasses.asdict(value)
+    if isinstance(value, Path):
+        return str(value)
+    raise TypeError(f"{type(value).__name__} has no JSON form")
+
+
+def _refuse_constant(name: str) -> NoReturn:
+    raise ValueError(f"not valid JSON: {name} is not a number")
+
+
+def _sync_folder(folder: Path) -> None:
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _discard(path: Path) -> None:
+    try:
+        path.unlink(missing_ok=True)
+    except OSError:
+        return

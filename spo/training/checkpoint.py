@@ -1,0 +1,166 @@
+"""Training state on disk: whole or absent, checked when read, refused when it belongs to another configuration.
+
+A checkpoint is a folder `step-{done}` with the weights and Adam moments (safetensors), what the method carries over
+(JSON lines) and `state.json`, which is written last and lists the checksum of every other file. Two are kept.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import shutil
+import sys
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from torch import Tensor
+
+from spo import store
+from spo.errors import RunFailure, UserError
+from spo.types import Episode
+
+#: (iteration that made it, Episode)
+Memory = tuple[tuple[int, Episode], ...]
+#: Append-only files of a run; a resumed run cuts them back to where its checkpoint was taken.
+LOGS = ("metrics.jsonl", "timing.jsonl")
+
+
+@dataclass(frozen=True)
+class State:
+    """What a run is between two iterations: iterations `done`, weights and moments by name, memory, counters."""
+
+    done: int
+    tensors: Mapping[str, Tensor]
+    memory: Memory
+    counters: dict[str, float]
+
+
+@contextmanager
+def locked(folder: Path) -> Iterator[None]:
+    """Hold the folder for one trainer; UserError if another has it. The lock ends with the process, however it ends."""
+    folder.mkdir(parents=True, exist_ok=True)
+    with open(folder / "lock", "w") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            raise UserError(f"{folder}: another process is training here; wait for it or stop it") from None
+        yield
+
+
+def claim(folder: Path, fingerprint: Mapping[str, object]) -> None:
+    """Bind the folder to one configuration: write `fingerprint.json` the first time, compare it afterwards.
+
+    Raises UserError naming the keys that differ; the folder stays as it is.
+    """
+    path = folder / "fingerprint.json"
+    if not path.exists():
+        store.write_json(path, fingerprint)
+        return
+    old, new = _flat(store.read_json(path)), _flat(dict(fingerprint))
+    differing = sorted(name for name in old.keys() | new.keys() if old.get(name) != new.get(name))
+    if differing:
+        shown = ", ".join(f"{name} (was {old.get(name)}, now {new.get(name)})" for name in differing[:4])
+        more = f" and {len(differing) - 4} more" if len(differing) > 4 else ""
+        raise UserError(f"{folder}: state of another configuration: {shown}{more}; remove the folder to start anew")
+
+
+def save(folder: Path, state: State) -> None:
+    """Write checkpoint `step-{done}` and drop all but the newest two. RunFailure if the disk refuses."""
+    from safetensors.torch import save_file
+
+    final, temporary = folder / f"step-{state.done:06d}", folder / "step-tmp"
+    try:
+        shutil.rmtree(temporary, ignore_errors=True)
+        temporary.mkdir(parents=True)
+        save_file(
+            {name: t.detach().contiguous() for name, t in state.tensors.items()}, temporary / "tensors.safetensors"
+        )
+        _sync(temporary / "tensors.safetensors")
+        store.write_jsonl(
+            temporary / "memory.jsonl", ({"made": made, **asdict(episode)} for made, episode in state.memory)
+        )
+        store.write_json(
+            temporary / "state.json",
+            {
+                "done": state.done,
+                "counters": state.counters,
+                "logs": {name: _size(folder / name) for name in LOGS},
+                "sha256": {n: store.sha256_file(temporary / n) for n in ("tensors.safetensors", "memory.jsonl")},
+            },
+        )
+        shutil.rmtree(final, ignore_errors=True)
+        os.replace(temporary, final)
+        _sync(folder)
+    except OSError as error:
+        raise RunFailure(
+            f"{error.filename or folder}: cannot save training state: {error.strerror}; free space, then rerun"
+        ) from None
+    for old in _checkpoints(folder)[2:]:
+        shutil.rmtree(old, ignore_errors=True)
+
+
+def load(folder: Path) -> State | None:
+    """The newest intact checkpoint, after cutting the run's logs back to it; None if there is none yet.
+
+    A damaged checkpoint costs one line on stderr and the previous one is taken. If all are damaged: RunFailure, never a
+    silent fresh start.
+    """
+    candidates = _checkpoints(folder)
+    for path in candidates:
+        reason = _damage(path)
+        if reason is None:
+            return _read(folder, path)
+        print(f"spo: {path}: {reason}; trying the checkpoint before it", file=sys.stderr)
+    if candidates:
+        raise RunFailure(f"{folder}: every checkpoint is damaged; remove the folder to start anew")
+    for name in LOGS:
+        (folder / name).unlink(missing_ok=True)
+    return None
+
+
+def _read(folder: Path, path: Path) -> State:
+    from safetensors.torch import load_file
+
+    document = store.read_json(path / "state.json")
+    for name, size in document["logs"].items():
+        if (folder / name).exists():
+            os.truncate(folder / name, size)
+    memory = []
+    for row in store.read_jsonl(path / "memory.jsonl"):
+        made, problem_id = row.pop("made"), row.pop("problem_id")
+        memory.append((made, Episode(problem_id, **{name: tuple(values) for name, values in row.items()})))
+    return State(document["done"], load_file(path / "tensors.safetensors"), tuple(memory), document["counters"])
+
+
+def _damage(path: Path) -> str | None:
+    """Why a checkpoint cannot be trusted, or None."""
+    try:
+        sums = store.read_json(path / "state.json")["sha256"]
+        wrong = [name for name, digest in sums.items() if store.sha256_file(path / name) != digest]
+    except (UserError, KeyError, TypeError):
+        return "incomplete"
+    return f"{wrong[0]}: checksum differs" if wrong else None
+
+
+def _checkpoints(folder: Path) -> list[Path]:
+    return sorted(folder.glob("step-[0-9]*"), reverse=True)
+
+
+def _flat(value: object, prefix: str = "") -> dict[str, object]:
+    if isinstance(value, dict):
+        return {k: v for name, item in value.items() for k, v in _flat(item, f"{prefix}{name}.").items()}
+    return {prefix.rstrip("."): list(value) if isinstance(value, tuple) else value}
+
+
+def _size(path: Path) -> int:
+    return path.stat().st_size if path.exists() else 0
+
+
+def _sync(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,115 @@
+"""Iterations that survive anything: resume, do, log, save. RL and SFT hand it one iteration as a function."""
+
+from __future__ import annotations
+
+import json
+import signal
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from spo.errors import RunFailure
+from spo.methods.world import Clock
+from spo.training import checkpoint
+from spo.training.checkpoint import Memory, State
+from spo.training.optimize import Adam
+
+#: Phases that are not training time: they would not be there in a run that only wants the model.
+NOT_TRAINING = ("validate", "save")
+
+
+@dataclass(frozen=True)
+class Iterated:
+    """What one iteration reports: numbers that every run repeats exactly, and what the next iteration needs."""
+
+    metrics: dict[str, float]
+    memory: Memory = ()
+
+
+def run(
+    *,
+    name: str,
+    total: int,
+    iterate: Callable[[int, Memory, Clock], Iterated],
+    adam: Adam,
+    state: Path,
+    fingerprint: Mapping[str, object],
+    checkpoint_every: int,
+    describe: Callable[[dict[str, float]], str],
+) -> None:
+    """Bring the run in folder `state` to `total` iterations and leave the weights of `adam` there.
+
+    `iterate(i, memory, clock)` does iteration i (1 to total; 0 only reports). Metrics go to `state/metrics.jsonl`,
+    seconds to `state/timing.jsonl`; both are cut back on resume, so a killed run ends in the metrics and weights of
+    an undisturbed one. SIGTERM finishes the iteration, saves, and raises RunFailure.
+    """
+    with checkpoint.locked(state), _polite() as told_to_stop:
+        checkpoint.claim(state, fingerprint)
+        found = checkpoint.load(state)
+        done, memory, counters = -1, (), {"sampled_tokens_total": 0.0, "seconds_total": 0.0}
+        if found is not None:
+            done, memory, counters = found.done, found.memory, dict(found.counters)
+            adam.restore(found.tensors, int(counters["optimizer_steps"]))
+            print(f"{name}: resuming after iteration {done} of {total}", flush=True)
+        progress = _Progress(name, total, done)
+        for iteration in range(done + 1, total + 1):
+            clock = Clock()
+            out = iterate(iteration, memory, clock)
+            memory = out.memory
+            metrics = _log(state, iteration, out.metrics, counters, clock)
+            counters["optimizer_steps"] = adam.steps
+            if iteration == total or iteration % checkpoint_every == 0 or told_to_stop:
+                with clock.phase("save"):
+                    checkpoint.save(state, State(iteration, adam.tensors(), memory, counters))
+            progress.show(iteration, describe(metrics))
+            if told_to_stop and iteration < total:
+                raise RunFailure(f"{name}: stopped by SIGTERM after iteration {iteration}; the same command continues")
+        progress.close()
+
+
+def _log(
+    state: Path, iteration: int, metrics: dict[str, float], counters: dict[str, float], clock: Clock
+) -> dict[str, float]:
+    counters["sampled_tokens_total"] += metrics.get("sampled_tokens", 0)
+    counters["seconds_total"] += sum(s for phase, s in clock.seconds.items() if phase not in NOT_TRAINING)
+    row = {"iteration": iteration, **metrics, "sampled_tokens_total": int(counters["sampled_tokens_total"])}
+    seconds = {phase: round(s, 4) for phase, s in clock.seconds.items()}
+    timing = {"iteration": iteration, "seconds": seconds, "seconds_total": round(counters["seconds_total"], 4)}
+    for file, content in (("metrics.jsonl", row), ("timing.jsonl", timing)):
+        with open(state / file, "a", encoding="utf-8") as handle:
+            handle.write(json.dumps(content, allow_nan=False) + "\n")
+    return row
+
+
+class _Progress:
+    """One line an iteration in a log file; one line that renews itself, with the time left, on a terminal."""
+
+    def __init__(self, name: str, total: int, done: int) -> None:
+        from tqdm import tqdm
+
+        self.terminal = sys.stderr.isatty()
+        self.name, self.total, self.first, self.start = name, total, done + 1, time.perf_counter()
+        self.bar = tqdm(total=total, initial=max(0, done), desc=name, disable=not self.terminal, unit="it", leave=False)
+
+    def show(self, iteration: int, text: str) -> None:
+        self.bar.set_postfix_str(text, refresh=False)
+        self.bar.update(iteration - self.bar.n if self.terminal else 0)
+        each = (time.perf_counter() - self.start) / (iteration - self.first + 1)
+        print(f"{self.name} {iteration}/{self.total}  {text}  eta {each * (self.total - iteration):.0f} s", flush=True)
+
+    def close(self) -> None:
+        self.bar.close()
+
+
+@contextmanager
+def _polite() -> Iterator[list[bool]]:
+    """A list that becomes non-empty when SIGTERM arrives."""
+    told: list[bool] = []
+    previous = signal.signal(signal.SIGTERM, lambda *_: told.append(True))
+    try:
+        yield told
+    finally:
+        signal.signal(signal.SIGTERM, previous)

@@ -1,0 +1,237 @@
+"""What each verb of `python -m spo` does: reads files, opens models, hands them to the rooms, writes files.
+
+The only module that knows all rooms. Imports stand inside the functions, since torch and transformers cost seconds.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable, Sequence
+from dataclasses import asdict
+from pathlib import Path
+
+
+def prepare(options: argparse.Namespace) -> None:
+    """Problems and demonstrations of a dataset, checked, as JSON lines."""
+    from spo import data
+
+    data.prepare(options.name, options.settings, options.output)
+
+
+def sft(options: argparse.Namespace) -> None:
+    """A base model from random weights and demonstrations."""
+    from spo import store
+    from spo.policy import tokenizer as tokenizers
+    from spo.policy import transformer
+    from spo.policy.card import model_card
+    from spo.policy.engine import Engine
+    from spo.training import sft as training
+
+    settings, dataset = options.settings, options.dataset
+    rows = store.read_jsonl(options.data / "demonstrations.jsonl", required=("question", "response"))
+    prompts = [_prompt(dataset, row["question"]) for row in rows]
+    texts = [*prompts, *(row["response"] for row in rows)]
+    if settings.tokenizer.kind == "words":
+        for split in ("train", "validation", "test"):
+            texts += [_prompt(dataset, row["question"]) for row in store.read_jsonl(options.data / f"{split}.jsonl")]
+        tokenizer = tokenizers.build_words(texts)
+    else:
+        tokenizer = tokenizers.build_bpe(texts, settings.tokenizer.vocabulary_size)
+
+    start = options.state / "start"
+    tokenizers.save(tokenizer, start)
+    config = transformer.qwen2_config(
+        settings.architecture, tokenizer.vocabulary_size, tokenizer.eos_id, tokenizer.pad_id
+    )
+    store.write_json(start / "config.json", config)
+    store.write_json(
+        start / "generation_config.json",
+        {"eos_token_id": tokenizer.eos_id, "pad_token_id": tokenizer.pad_id, "do_sample": False},
+    )
+    weights = transformer.initial_weights(settings.architecture, tokenizer.vocabulary_size, settings.sft.seed)
+    policy = Engine(transformer.geometry(start), weights, tokenizer.eos_id, start)
+    encoded = zip(tokenizer.encode_many(prompts), tokenizer.encode_many([row["response"] for row in rows]), strict=True)
+    examples = [(prompt, (*response, tokenizer.eos_id)) for prompt, response in encoded]
+    limit = settings.architecture.max_position_tokens
+    kept = [example for example in examples if len(example[0]) + len(example[1]) <= limit]
+    if len(kept) < len(examples):
+        print(
+            f"{options.name}: {len(examples) - len(kept)} demonstrations longer than {limit} tokens left out",
+            flush=True,
+        )
+
+    training.run(
+        name=options.name,
+        settings=settings.sft,
+        fingerprint={
+            "model": asdict(settings),
+            "demonstrations": store.sha256_file(options.data / "demonstrations.jsonl"),
+        },
+        examples=kept,
+        policy=policy,
+        state=options.state,
+    )
+    policy.save(options.output)
+    _publish(options.state, options.output, ["metrics.jsonl", "timing.jsonl"])
+    last = store.read_jsonl(options.output / "metrics.jsonl")[-1]
+    card = model_card(options.name, "sft", None, settings.sft.dataset, asdict(settings), last)
+    store.write_text(options.output / "README.md", card)
+
+
+def train(options: argparse.Namespace) -> None:
+    """One RL run."""
+    from spo import data, grading, store
+    from spo.policy import BACKENDS
+    from spo.policy import tokenizer as tokenizers
+    from spo.policy.card import model_card
+    from spo.training import rl
+
+    settings, dataset = options.settings, options.dataset
+    tokenizer = tokenizers.load(options.model)
+    grader = grading.GRADERS[dataset.grader]
+    ends = {i for i in range(tokenizer.vocabulary_size) if "\n" in tokenizer.decode([i])}
+
+    def reward(problem, response_ids, finished):
+        if not finished and settings.unfinished_reward == "zero":
+            return 0.0
+        return grading.reward(grader.grade(problem.answer, tokenizer.decode(response_ids)))
+
+    policy = BACKENDS[settings.backend](options.model, tokenizer.eos_id)
+    reference = BACKENDS[settings.backend](options.model, tokenizer.eos_id) if settings.loss.kl_coefficient else None
+    files = {split: options.data / f"{split}.jsonl" for split in ("train", "validation")}
+    rl.run(
+        name=options.name,
+        settings=settings,
+        fingerprint={
+            "train": asdict(settings),
+            "dataset": asdict(dataset),
+            "model": store.sha256_file(options.model / "model.safetensors"),
+            **{f"{split}_problems": store.sha256_file(path) for split, path in files.items()},
+        },
+        train=data.load_problems(files["train"]),
+        validation=data.load_problems(files["validation"]),
+        policy=policy,
+        reference=reference,
+        encode=_encoder(tokenizer, dataset),
+        reward=reward,
+        line_ends=lambda ids: tuple(t for t, token in enumerate(ids) if token in ends),
+        state=options.state,
+    )
+    policy.save(options.output / "model")
+    _publish(options.state, options.output, ["metrics.jsonl", "timing.jsonl"])
+    last = store.read_jsonl(options.output / "metrics.jsonl")[-1]
+    card = model_card(options.name, settings.credit.kind, options.model.name, options.data.name, asdict(settings), last)
+    store.write_text(options.output / "model" / "README.md", card)
+
+
+def generate(options: argparse.Namespace) -> None:
+    """Predictions at the longest context."""
+    from spo import data, store
+    from spo.evaluation import generate as evaluation
+    from spo.policy import BACKENDS
+    from spo.policy import tokenizer as tokenizers
+
+    tokenizer = tokenizers.load(options.model)
+    problems = options.data / "test.jsonl"
+    evaluation.run(
+        policy=BACKENDS[options.settings.backend](options.model, tokenizer.eos_id),
+        problems=data.load_problems(problems),
+        encode=_encoder(tokenizer, options.dataset),
+        protocol=options.settings,
+        context_tokens=max(options.contexts),
+        fingerprint={
+            "protocol": asdict(options.settings),
+            "prompt": options.dataset.prompt,
+            "context": max(options.contexts),
+            "model": store.sha256_file(options.model / "model.safetensors"),
+            "problems": store.sha256_file(problems),
+        },
+        state=options.state,
+        output=options.output,
+    )
+
+
+def grade(options: argparse.Namespace) -> None:
+    """Verdicts on predictions, at every context."""
+    from spo import grading, store
+    from spo.evaluation import grade as evaluation
+    from spo.policy import tokenizer as tokenizers
+
+    rows = evaluation.run(
+        predictions=store.read_jsonl(options.predictions, required=("problem_id", "response_ids")),
+        answers={row["id"]: row["answer"] for row in store.read_jsonl(options.problems, required=("id", "answer"))},
+        decode=tokenizers.load(options.model).decode,
+        grade=grading.GRADERS[options.grader].grade,
+        contexts=sorted(options.contexts),
+    )
+    store.write_jsonl(options.output, rows)
+
+
+def score(options: argparse.Namespace) -> None:
+    """Accuracy, interval and truncation rate at every context."""
+    from spo import grading, store
+    from spo.analysis.stats import wilson
+    from spo.evaluation import score as evaluation
+
+    rows = store.read_jsonl(options.graded, required=("problem_id", "context", "correct"))
+    head = {"run": options.run, "dataset": options.dataset_name, "protocol": options.protocol, "grader": options.grader}
+    counts = {
+        "grader_version": grading.GRADERS[options.grader].version,
+        "problems": len({row["problem_id"] for row in rows}),
+        "samples_per_problem": len({row["sample"] for row in rows}),
+    }
+    store.write_json(options.output, head | counts | {"contexts": evaluation.contexts(rows, wilson)})
+
+
+def _prompt(dataset, question: str) -> str:
+    return dataset.prompt.replace("{question}", question)
+
+
+def _encoder(tokenizer, dataset) -> Callable:
+    """Problem -> prompt ids, each computed once."""
+    cache: dict[str, tuple[int, ...]] = {}
+
+    def encode(problem):
+        if problem.id not in cache:
+            cache[problem.id] = tokenizer.encode(_prompt(dataset, problem.question))
+        return cache[problem.id]
+
+    return encode
+
+
+def _publish(state: Path, output: Path, names: Sequence[str]) -> None:
+    from spo import store
+
+    for name in names:
+        store.write_bytes(output / name, (state / name).read_bytes())
+
+
+def figure(options: argparse.Namespace) -> None:
+    """One figure: PNG, PDF, and the CSV of every plotted point."""
+    from spo.analysis import figures
+
+    figures.draw(options.name, options.settings, options.results, options.output, options.csv)
+
+
+def table(options: argparse.Namespace) -> None:
+    """One table as md, csv and tex."""
+    from spo.analysis import tables
+
+    tables.write(options.name, options.settings, options.results, options.output)
+
+
+def report(options: argparse.Namespace) -> None:
+    """The self-contained HTML report."""
+    from spo.analysis import report as analysis
+
+    analysis.write(options.settings, options.results, options.figures, options.output)
+
+
+def check(options: argparse.Namespace) -> None:
+    """Read and check a config without running anything; `--schema` prints the JSON schema instead."""
+    from spo import config
+
+    study = config.load(options.config)
+    print(
+        f"{study.study}: {len(config.runs(study))} runs, {len(study.figures)} figures, {len(study.tables)} tables: ok"
+    )

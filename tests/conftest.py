@@ -1,0 +1,25 @@
+"""What all tests share."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+# One thread a process: tests run side by side, and two threads on one busy core are slower than one.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+os.environ.setdefault("HF_HUB_OFFLINE", "1")
+
+ROOT = Path(__file__).parents[1]
+
+
+@pytest.fixture(scope="session")
+def data_folder() -> Path:
+    """Folder with the public data sets, `$SPO_DATA`. Without it the test skips; with `$SPO_REQUIRE_DATA` it fails."""
+    folder = os.environ.get("SPO_DATA")
+    if folder:
+        return Path(folder)
+    if os.environ.get("SPO_REQUIRE_DATA"):
+        pytest.fail("SPO_REQUIRE_DATA is set, but SPO_DATA does not name the folder with the public data sets")
+    pytest.skip("needs public data sets: set SPO_DATA to their folder")

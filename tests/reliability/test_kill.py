@@ -1,0 +1,159 @@
+"""kill -9 at arbitrary moments, then the same call: the same bytes as an undisturbed run."""
+
+from __future__ import annotations
+
+import os
+import random
+import signal
+import time
+from dataclasses import replace
+
+import pytest
+import torch
+
+from spo.errors import RunFailure, UserError
+from spo.settings import Architecture, Sft
+from spo.training import checkpoint, sft
+from tests import tiny
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    return tiny.model(tmp_path_factory.mktemp("model"))
+
+
+def in_child(work, kill_after_s: float | None = None) -> bool:
+    """Run `work` in a forked process, killed after `kill_after_s`; True if it ended by itself and well."""
+    child = os.fork()
+    if child == 0:
+        devnull = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(devnull, 1)
+        code = 1
+        try:
+            work()
+            code = 0
+        finally:
+            os._exit(code)
+    if kill_after_s is not None:
+        time.sleep(kill_after_s)
+        os.kill(child, signal.SIGKILL)
+    _, status = os.waitpid(child, 0)
+    return status == 0
+
+
+def outcome(state):
+    """Metrics, final weights and moments, and what the method carries on, byte for byte."""
+    last = sorted(state.glob("step-[0-9]*"))[-1]
+    files = (state / "metrics.jsonl", last / "tensors.safetensors", last / "memory.jsonl")
+    return {path.name: path.read_bytes() for path in files} | {"last": last.name}
+
+
+def sft_run(state):
+    from spo.policy import transformer
+    from spo.policy.engine import Engine
+
+    architecture = Architecture(hidden_size=32, layers=2, heads=4, kv_heads=1, intermediate_size=48)
+    geometry = transformer.Geometry(32, 2, 4, 1, 8, 20, 1e4, 1e-6, True, 64)
+    policy = Engine(geometry, transformer.initial_weights(architecture, 20, 0), 1)
+    examples = [((3 + i % 5, 4), (5 + i % 7, 6, 1)) for i in range(50)]
+    settings = Sft(dataset="x", steps=60, batch_examples=8, log_every_steps=5, checkpoint_every_steps=10)
+    sft.run(name="tiny", settings=settings, fingerprint={}, examples=examples, policy=policy, state=state)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("method", [*tiny.METHODS, "sft"])
+def test_killed_training_ends_in_the_same_bytes(method, folder, tmp_path):
+    def work(state):
+        if method == "sft":
+            sft_run(state)
+        else:
+            tiny.train(replace(tiny.METHODS[method], iterations=8, checkpoint_every=2), folder, state)
+
+    start = time.perf_counter()
+    assert in_child(lambda: work(tmp_path / "calm"))
+    duration = time.perf_counter() - start
+    moments, kills = random.Random(method), 0
+    # Short lives at first, so that many moments are hit before the run is through.
+    for attempt in range(40):
+        if in_child(lambda: work(tmp_path / "killed"), moments.uniform(0.02, 0.25 + 0.02 * attempt) * duration):
+            break
+        kills += 1
+    assert in_child(lambda: work(tmp_path / "killed"))
+    assert kills >= 5
+    assert outcome(tmp_path / "calm") == outcome(tmp_path / "killed")
+
+
+@pytest.mark.parametrize("method", tiny.METHODS)
+def test_killed_at_every_write_of_a_checkpoint(method, folder, tmp_path, monkeypatch):
+    """The process dies right before each rename and each file of a save in turn."""
+    settings = replace(tiny.METHODS[method], iterations=3)
+    tiny.train(settings, folder, tmp_path / "calm")
+    for deadly in range(1, 9):
+        state = tmp_path / f"killed{deadly}"
+
+        def work(state=state, deadly=deadly):
+            calls = iter(range(1, 1000))
+            for module, name in ((os, "replace"), (checkpoint, "_sync")):
+                real = getattr(module, name)
+
+                def fatal(*args, real=real, **kwargs):
+                    if next(calls) == deadly:
+                        os.kill(os.getpid(), signal.SIGKILL)
+                    return real(*args, **kwargs)
+
+                setattr(module, name, fatal)
+            tiny.train(settings, folder, state)
+
+        assert not in_child(work)
+        tiny.train(settings, folder, state)
+        assert outcome(tmp_path / "calm") == outcome(state)
+
+
+def test_sigterm_finishes_the_iteration_and_the_next_start_goes_on(folder, tmp_path):
+    settings = replace(tiny.BASE, iterations=6, checkpoint_every=100)
+    tiny.train(settings, folder, tmp_path / "calm")
+    reward = tiny.rl.validate
+
+    def terminated(*args):
+        os.kill(os.getpid(), signal.SIGTERM)
+        return reward(*args)
+
+    tiny.rl.validate, result = terminated, None
+    try:
+        with pytest.raises(RunFailure, match="SIGTERM after iteration 0") as result:
+            tiny.train(settings, folder, tmp_path / "told")
+    finally:
+        tiny.rl.validate = reward
+    assert "the same command continues" in str(result.value)
+    tiny.train(settings, folder, tmp_path / "told")
+    assert outcome(tmp_path / "calm") == outcome(tmp_path / "told")
+
+
+def test_a_damaged_checkpoint_costs_one_line_and_falls_back(folder, tmp_path, capsys):
+    calm = tiny.train(tiny.BASE, folder, tmp_path).weights()
+    last = sorted(tmp_path.glob("step-[0-9]*"))[-1] / "tensors.safetensors"
+    data = bytearray(last.read_bytes())
+    data[len(data) // 2] ^= 1
+    last.write_bytes(data)
+    again = tiny.train(tiny.BASE, folder, tmp_path).weights()
+    error = capsys.readouterr().err
+    assert error.count("\n") == 1 and "checksum differs" in error
+    assert all(torch.equal(calm[name], again[name]) for name in calm)
+
+
+def test_only_damaged_checkpoints_are_never_a_fresh_start(folder, tmp_path):
+    tiny.train(tiny.BASE, folder, tmp_path)
+    for path in tmp_path.glob("step-[0-9]*"):
+        (path / "state.json").write_text("{")
+    with pytest.raises(RunFailure, match="every checkpoint is damaged"):
+        tiny.train(tiny.BASE, folder, tmp_path)
+
+
+def test_two_trainers_never_share_a_state(folder, tmp_path):
+    with checkpoint.locked(tmp_path), pytest.raises(UserError, match="another process is training here"):
+        tiny.train(tiny.BASE, folder, tmp_path)
+
+
+def test_two_checkpoints_are_kept(folder, tmp_path):
+    tiny.train(tiny.BASE, folder, tmp_path)
+    assert sorted(path.name for path in tmp_path.glob("step-*")) == ["step-000003", "step-000004"]

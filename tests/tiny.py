@@ -1,0 +1,83 @@
+"""A real, small world for tests: a task learnt in seconds, a tokenizer, a model folder, a run of each method."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import torch
+
+from spo.policy import BACKENDS, Policy, transformer
+from spo.policy import tokenizer as tokenizers
+from spo.policy.engine import Engine
+from spo.settings import Architecture, Chain, Group, Loss, Optimizer, Partition, Replay, Train, Tree
+from spo.training import rl
+from spo.types import Problem, Sampling
+
+ARCHITECTURE = Architecture(hidden_size=32, layers=2, heads=4, kv_heads=2, intermediate_size=48, max_position_tokens=64)
+
+BASE = Train(
+    credit=Group(samples_per_problem=4),
+    problems_per_iteration=4,
+    iterations=4,
+    sampling=Sampling(),
+    context_tokens=20,
+    max_response_tokens=10,
+    batch_episodes=8,
+    optimizer=Optimizer(lr=1e-3),
+    loss=Loss(kl_coefficient=1e-3),
+    unfinished_reward="graded",
+    validate_every=2,
+    validation_problems=8,
+    checkpoint_every=1,
+)
+MASKED = replace(BASE.loss, probability_mask=0.9)
+CHAIN = Chain(samples_per_problem=2, partition=Partition(interval=2), rollouts_per_cut=3)
+TREE = Tree(branches=(2, 2, 2), segment_tokens=3, episodes_per_iteration=12, replay=Replay(max_per_problem=4))
+#: A setting of each method, small enough for tests
+METHODS = {
+    "group": BASE,
+    "chain": replace(BASE, credit=CHAIN, loss=MASKED),
+    "tree": replace(BASE, credit=TREE, loss=MASKED),
+}
+
+
+def problems(count: int = 40) -> list[Problem]:
+    """Three digits; a good response names the last of them."""
+    rows = [(f"{i % 10} {(3 * i + 1) % 10} {(7 * i + 2) % 10}", (7 * i + 2) % 10) for i in range(count)]
+    return [Problem(f"t{i}", f"Digits: {text}.", str(answer)) for i, (text, answer) in enumerate(rows)]
+
+
+def model(folder: Path, seed: int = 0, scale: float = 4.0) -> Path:
+    """A random model whose distributions are far from uniform (weights scaled up), with its tokenizer."""
+    torch.set_num_threads(1)
+    tokenizer = tokenizers.build_words([f"{problem.question}\n" for problem in problems()])
+    tokenizers.save(tokenizer, folder)
+    config = transformer.qwen2_config(ARCHITECTURE, tokenizer.vocabulary_size, tokenizer.eos_id, tokenizer.pad_id)
+    (folder / "config.json").write_text(json.dumps(config))
+    weights = transformer.initial_weights(ARCHITECTURE, tokenizer.vocabulary_size, seed)
+    weights = {name: w * scale if w.ndim == 2 else w for name, w in weights.items()}
+    Engine(transformer.geometry(folder), weights, tokenizer.eos_id, folder).save(folder)
+    return folder
+
+
+def train(settings: Train, folder: Path, state: Path) -> Policy:
+    """A run on the tiny task, reward 1 for a response in which the right digit occurs."""
+    tokenizer = tokenizers.load(folder)
+    policy = BACKENDS[settings.backend](folder, tokenizer.eos_id)
+    rows = problems()
+    rl.run(
+        name="tiny",
+        settings=settings,
+        fingerprint={"lr": settings.optimizer.lr, "iterations": settings.iterations},
+        train=rows[:30],
+        validation=rows[30:],
+        policy=policy,
+        reference=BACKENDS[settings.backend](folder, tokenizer.eos_id),
+        encode=lambda problem: tokenizer.encode(problem.question + "\n"),
+        reward=lambda problem, ids, finished: float(problem.answer in tokenizer.decode(ids)),
+        line_ends=lambda ids: (),
+        state=state,
+    )
+    return policy

@@ -1,0 +1,209 @@
+"""Whole studies: names that must exist, numbers that must fit, and what follows for runs, evaluations and pictures."""
+
+from __future__ import annotations
+
+import copy
+import json
+from pathlib import Path
+
+import pytest
+import yaml
+
+from spo import config
+from spo.analysis.slices import Figure, Report, Table
+from spo.config import layers
+from spo.errors import UserError
+from spo.settings import Chain
+
+ROOT = Path(__file__).parents[3]
+CONFIG = ROOT / "config"
+NUMBERS = CONFIG / "paper_numbers.yaml"
+SHIPPED = [[], ["smoke.yaml"], ["gsm8k_tiny.yaml"]]
+
+SMALL = {
+    "datasets": {"tales": {"source": "stories", "grader": "final_line", "train": 50, "test": 20, "demonstrations": 9}},
+    "models": {"tiny": {"sft": {"dataset": "tales"}}},
+    "protocols": {"greedy": {}},
+    "training": {"iterations": 5, "problems_per_iteration": 4, "optimizer": {"lr": 1e-4}},
+    "methods": {
+        "grpo": {"label": "GRPO", "train": {"credit": {"kind": "group"}}},
+        "chain": {"label": "Chain", "train": {"credit": {"kind": "chain"}, "optimizer": {"lr": 2e-4}}},
+        "chain.int2": {"label": "Chain 2", "base": "chain", "train": {"credit": {"partition": {"interval": 2}}}},
+    },
+    "experiments": {
+        "one": {
+            "model": "tiny",
+            "dataset": "tales",
+            "methods": ["grpo", "chain", "chain.int2"],
+            "seeds": [1, 2],
+            "contexts": [64, 256],
+            "protocols": ["greedy"],
+            "train": {"batch_episodes": 8},
+            "overrides": {"chain": {"batch_episodes": 16}},
+        }
+    },
+    "figures": {"bars": {"draw": "accuracy_bars", "title": "Bars", "experiment": "one", "paper": "fig3a"}},
+    "tables": {"contexts": {"make": "context_table", "title": "Contexts", "experiment": "one"}},
+    "style": {"colours": {"chain": "#0072B2"}},
+}
+
+
+def study(folder: Path, changes: dict | None = None) -> config.Study:
+    path = folder / "study.yaml"
+    path.write_text(yaml.safe_dump(copy.deepcopy(SMALL)), encoding="utf-8")
+    return config.load([path], changes)
+
+
+@pytest.mark.parametrize("overlays", SHIPPED, ids=lambda names: "+".join(names) or "config.yaml")
+def test_every_shipped_study_is_complete(overlays: list[str]) -> None:
+    found = config.load([CONFIG / "config.yaml", *(CONFIG / name for name in overlays)])
+    pictures = config.pictures(found, NUMBERS)
+    assert set(pictures) == {*found.figures, *found.tables}
+    assert len(config.runs(found)) >= 6
+    assert all(len(experiment.seeds) >= 2 for experiment in found.experiments.values())
+
+
+def test_every_config_file_is_tested() -> None:
+    known = {"config.yaml", "paper_numbers.yaml", *(name for names in SHIPPED for name in names)}
+    assert {path.name for path in CONFIG.glob("*.yaml")} == known
+
+
+def test_studies_do_not_share_folders() -> None:
+    found = [config.load([CONFIG / "config.yaml", *(CONFIG / name for name in names)]) for names in SHIPPED]
+    assert len({each.results for each in found}) == len({each.pictures for each in found}) == len(found)
+
+
+def test_a_run_has_the_settings_of_its_layers(tmp_path: Path) -> None:
+    runs = config.runs(study(tmp_path))
+    assert list(runs) == [f"tiny-tales-{m}-s{s}" for m in ("grpo", "chain", "chain.int2") for s in (1, 2)]
+    grpo, chain, variant = (runs[f"tiny-tales-{m}-s2"].train for m in ("grpo", "chain", "chain.int2"))
+    assert (grpo.optimizer.lr, chain.optimizer.lr, variant.optimizer.lr) == (1e-4, 2e-4, 2e-4)
+    assert (grpo.batch_episodes, chain.batch_episodes, variant.batch_episodes) == (8, 16, 8)
+    assert isinstance(variant.credit, Chain) and variant.credit.partition.interval == 2
+    assert {grpo.seed, chain.seed, variant.seed} == {2} and grpo.iterations == 5
+
+
+def test_every_policy_is_evaluated_once_at_all_contexts(tmp_path: Path) -> None:
+    two = {"experiments": {"two": copy.deepcopy(SMALL["experiments"]["one"]) | {"contexts": [128, 256], "seeds": [2, 3]}}}
+    evaluations = config.evaluations(study(tmp_path, two))
+    policies = ["tiny", *(f"tiny-tales-{m}-s{s}" for m in ("grpo", "chain", "chain.int2") for s in (1, 2, 3))]
+    assert sorted(evaluations) == sorted((policy, "tales", "greedy") for policy in policies)
+    contexts = {policy: evaluations[policy, "tales", "greedy"].contexts for policy in policies}
+    assert contexts["tiny"] == contexts["tiny-tales-grpo-s2"] == (64, 128, 256)
+    assert contexts["tiny-tales-grpo-s1"] == (64, 256) and contexts["tiny-tales-grpo-s3"] == (128, 256)
+
+
+def test_a_picture_knows_its_runs_its_numbers_and_its_files(tmp_path: Path) -> None:
+    found = study(tmp_path)
+    pictures = config.pictures(found, NUMBERS)
+    bars = config.parse(Figure, pictures["bars"])
+    assert [arm.method for arm in bars.study.arms] == ["grpo", "chain", "chain.int2"]
+    assert [run.run for run in bars.study.arms[0].runs] == ["tiny-tales-grpo-s1", "tiny-tales-grpo-s2"]
+    assert bars.study.base.runs[0].run == "tiny"
+    assert {number.method: number.value for number in bars.paper}["spo_chain"] == 56.7
+    # A variant takes the colour of its base method.
+    assert bars.study.arms[1].colour == bars.study.arms[2].colour == "#0072B2"
+    files = config.reads(found, found.figures["bars"])
+    assert "evals/tiny/tales/greedy/score.json" in files
+    assert all(path.startswith("evals/") for path in files)
+    config.parse(Table, pictures["contexts"])
+    assert config.parse(Report, config.slice_json(config.report_slice(found, "snakemake"))).figures == ("bars",)
+
+
+def test_a_colour_is_in_no_training_run(tmp_path: Path) -> None:
+    before, after = study(tmp_path), study(tmp_path, {"style": {"colours": {"chain": "#000000"}, "dpi": 300}})
+    assert config.runs(before) == config.runs(after)
+    assert config.pictures(before, NUMBERS) != config.pictures(after, NUMBERS)
+    assert config.digest(before) != config.digest(after)
+
+
+def test_longer_runs_start_first(tmp_path: Path) -> None:
+    runs = config.runs(study(tmp_path, {"experiments": {"one": {"overrides": {"grpo": {"iterations": 50}}}}}))
+    assert set(config.shortest_first(runs.values())[-2:]) == {"tiny-tales-grpo-s1", "tiny-tales-grpo-s2"}
+
+
+def test_the_summary_counts(tmp_path: Path) -> None:
+    assert "6 training runs, 7 evaluations" in config.summary(study(tmp_path))
+
+
+ONE = "experiments.one"
+
+
+@pytest.mark.parametrize(
+    ("changes", "expected"),
+    [
+        ({"datasets": {"tales": {"source": "storys"}}}, "datasets.tales.source: unknown dataset source storys (did you mean stories?)"),
+        ({"datasets": {"tales": {"grader": "final_lin"}}}, "datasets.tales.grader: unknown grader final_lin (did you mean final_line?)"),
+        ({"datasets": {"tales": {"prompt": "Q:"}}}, "datasets.tales.prompt: should contain {question}"),
+        ({"models": {"tiny": {"sft": {"dataset": "tale"}}}}, "models.tiny.sft.dataset: unknown dataset tale (did you mean tales?)"),
+        ({"models": {"tiny": {"path": "x"}}}, "models.tiny: give either `sft`"),
+        ({"models": {"other": {}}}, "models.other: give either `sft`"),
+        ({"datasets": {"tales": {"demonstrations": 0}}}, "datasets.tales.demonstrations: 0, but models.tiny.sft learns from them"),
+        ({"protocols": {"greedy": {"backend": "engin"}}}, "protocols.greedy.backend: unknown backend engin (did you mean engine?)"),
+        ({"training": {"backend": "hff"}}, "methods.grpo.train.backend: unknown backend hff (did you mean hf?)"),
+        ({"training": {"iterationss": 1}}, "training.iterationss: unknown key (did you mean iterations?)"),
+        ({"training": {"seed": 1}}, "training.seed: seeds come from experiments.*.seeds"),
+        ({"methods": {"grpo": {"base": "grop"}}}, "methods.grpo.base: unknown method grop (did you mean grpo?)"),
+        ({"methods": {"chain": {"base": "chain.int2"}}}, "is a circle"),
+        ({"methods": {"grpo": {"train": {"credit": {"intervall": 2}}}}}, "methods.grpo.train.credit.intervall: unknown key"),
+        (
+            {"methods": {"chain": {"train": {"credit": {"partition": {"name": "cutpoint_intervall"}}}}}},
+            "methods.chain.train.credit.partition.name: unknown partition cutpoint_intervall (did you mean cutpoint_interval?)",
+        ),
+        ({"experiments": {"one": {"model": "tinny"}}}, f"{ONE}.model: unknown model tinny (did you mean tiny?)"),
+        ({"experiments": {"one": {"dataset": "tails"}}}, f"{ONE}.dataset: unknown dataset tails (did you mean tales?)"),
+        ({"experiments": {"one": {"evaluate_on": ["talez"]}}}, f"{ONE}.evaluate_on: unknown dataset talez"),
+        ({"experiments": {"one": {"methods": ["gpro"]}}}, f"{ONE}.methods: unknown method gpro (did you mean grpo?)"),
+        ({"experiments": {"one": {"methods": ["grpo", "grpo"], "overrides": {}}}}, f"{ONE}.methods: names something twice"),
+        ({"experiments": {"one": {"seeds": [1, 1]}}}, f"{ONE}.seeds: names something twice"),
+        ({"experiments": {"one": {"seeds": []}}}, f"{ONE}.seeds: should have at least 1 item"),
+        ({"experiments": {"one": {"seeds": [-1]}}}, f"{ONE}.seeds.0: should be at least 0, not -1"),
+        ({"experiments": {"one": {"contexts": [256, 64]}}}, f"{ONE}.contexts: should ascend"),
+        ({"experiments": {"one": {"contexts": [64, 9999]}}}, f"{ONE}.contexts: 9999, but models.tiny.architecture.max_position_tokens is 2048"),
+        ({"experiments": {"one": {"paper_contexts": [1]}}}, f"{ONE}.paper_contexts: should have as many entries as contexts, 2"),
+        ({"experiments": {"one": {"protocols": ["gredy"]}}}, f"{ONE}.protocols: unknown protocol gredy (did you mean greedy?)"),
+        ({"experiments": {"one": {"overrides": {"chian": {}}}}}, f"{ONE}.overrides.chian: unknown method of this experiment chian"),
+        ({"experiments": {"one": {"overrides": {"chain": {"lr": 1}}}}}, f"{ONE}.overrides.chain.lr: unknown key"),
+        ({"experiments": {"one": {"train": {"optimizer": {"lrr": 1}}}}}, f"{ONE}.train.optimizer.lrr: unknown key"),
+        ({"experiments": {"one": {"train": {"validation_problems": 301}}}}, f"{ONE}.train.validation_problems: 301, but"),
+        ({"experiments": {"one": {"train": {"problems_per_iteration": 51}}}}, f"{ONE}.train.problems_per_iteration: 51, but"),
+        ({"experiments": {"one": {"train": {"context_tokens": 4096}}}}, f"{ONE}.train.context_tokens: 4096, but"),
+        ({"experiments": {"one": {"pairs": [["grpo", "chan"]]}}}, f"{ONE}.pairs: unknown method of this experiment chan (did you mean chain?)"),
+        (
+            {"experiments": {"two": SMALL["experiments"]["one"] | {"train": {"epochs": 2}}}},
+            "experiments.two.train: run tiny-tales-grpo-s1 is also in experiments.one, with another batch_episodes, epochs",
+        ),
+        ({"figures": {"bars": {"draw": "accuracy_bar"}}}, "figures.bars.draw: unknown kind of figure accuracy_bar (did you mean"),
+        ({"figures": {"bars": {"experiment": "on"}}}, "figures.bars.experiment: unknown experiment on (did you mean one?)"),
+        ({"figures": {"bars": {"context": 65}}}, "figures.bars.context: unknown context of that experiment 65"),
+        ({"figures": {"bars": {"protocol": "x"}}}, "figures.bars.protocol: unknown protocol of that experiment x"),
+        ({"figures": {"bars": {"dataset": "x"}}}, "figures.bars.dataset: unknown test set of that experiment x"),
+        ({"figures": {"bars": {"methods": ["x"]}}}, "figures.bars.methods: unknown method of that experiment x"),
+        ({"figures": {"bars": {"paper": "fig3"}}}, "figures.bars.paper: unknown entry of config/paper_numbers.yaml fig3"),
+        ({"tables": {"contexts": {"make": "x"}}}, "tables.contexts.make: unknown kind of table x"),
+        ({"tables": {"bars": SMALL["tables"]["contexts"]}}, "tables.bars: a figure has this name too"),
+        ({"figures": {"train": SMALL["figures"]["bars"]}}, "figures.train: train is the name of a rule"),
+        ({"style": {"colours": {"grop": "#000000"}}}, "style.colours.grop: unknown method grop (did you mean grpo?)"),
+    ],
+)  # fmt: skip
+def test_what_does_not_fit_together_is_one_line(tmp_path: Path, changes: dict, expected: str) -> None:
+    with pytest.raises(UserError) as error:
+        config.pictures(study(tmp_path, changes), NUMBERS)
+    assert str(error.value).startswith(f"config: {expected}") or expected in str(error.value)
+    assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("key", ["datasets", "models", "protocols", "methods"])
+def test_a_missing_section_is_named_where_it_is_missed(tmp_path: Path, key: str) -> None:
+    left = {name: part for name, part in SMALL.items() if name != key}
+    path = tmp_path / "study.yaml"
+    path.write_text(yaml.safe_dump(left), encoding="utf-8")
+    with pytest.raises(UserError, match="^config: .*: unknown .* \\(there are none\\)$"):
+        config.load([path])
+
+
+def test_the_papers_numbers_are_well_formed() -> None:
+    for name, group in layers.read(NUMBERS).items():
+        assert group["where"], name
+        changes = {"figures": {"bars": SMALL["figures"]["bars"] | {"paper": name}}}
+        json.dumps(changes)

@@ -1,0 +1,128 @@
+"""Settings from plain data, and the one line that a reader gets for everything else."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from spo.config.study import Study, is_folder, is_name
+from spo.config.validate import dotted, parse, slice_json, validate
+from spo.errors import UserError
+from spo.settings import Chain, Group, Model, Protocol, Train, Tree
+from spo.types import Sampling
+
+CHAIN, TREE, GROUP = {"kind": "chain"}, {"kind": "tree"}, {"kind": "group"}
+
+
+def line(cls: type, data: object) -> str:
+    with pytest.raises(UserError) as error:
+        validate(cls, data, dotted)
+    assert "\n" not in str(error.value)
+    return str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("cls", "data", "expected"),
+    [
+        (Train, {}, "credit: missing"),
+        (Train, {"credit": {}}, "credit.kind: missing (one of chain, tree, group)"),
+        (Train, {"credit": {"kind": "chian"}}, "credit.kind: unknown kind chian (did you mean chain?)"),
+        (Train, {"credit": {"kind": ["x"]}}, "credit.kind: unknown kind ['x'] (one of chain, tree, group)"),
+        (Train, {"credit": 3}, "credit: should be a mapping, not 3"),
+        (Train, {"credit": None}, "credit: should be a mapping, not None"),
+        (Train, {"credit": CHAIN | {"partition": {"intervall": 2}}}, "unknown key (did you mean interval?)"),
+        (Train, {"credit": CHAIN | {"branches": [2]}}, "credit.branches: unknown key (there are kind, samples_per_problem,"),
+        (Train, {"credit": TREE | {"branches": []}}, "credit.branches: should have at least 1 item, not 0"),
+        (Train, {"credit": TREE | {"branches": [2, 0]}}, "credit.branches.1: should be at least 1, not 0"),
+        (Train, {"credit": TREE | {"replay": {"max_ages": 1}}}, "credit.replay.max_ages: unknown key"),
+        (Train, {"credit": GROUP, "iterations": "10"}, "iterations: should be a whole number, not '10'"),
+        (Train, {"credit": GROUP, "iterations": 1.5}, "iterations: should be a whole number, not 1.5"),
+        (Train, {"credit": GROUP, "iterations": True}, "iterations: should be a whole number, not True"),
+        (Train, {"credit": GROUP, "iterations": 0}, "iterations: should be at least 1, not 0"),
+        (Train, {"credit": GROUP, "optimizer": {"lr": -1}}, "optimizer.lr: should be greater than 0, not -1"),
+        (Train, {"credit": GROUP, "optimizer": {"lr": float("inf")}}, "optimizer.lr: should be a finite number, not inf"),
+        (Train, {"credit": GROUP, "optimizer": {"lr": float("nan")}}, "optimizer.lr: should be a finite number, not nan"),
+        (Train, {"credit": GROUP, "loss": {"whiten": "yes"}}, "loss.whiten: should be true or false, not 'yes'"),
+        (Train, {"credit": GROUP, "loss": {"kl_over": "mas"}}, "loss.kl_over: unknown value mas (did you mean mask?)"),
+        (Train, {"credit": GROUP, "sampling": {"top_p": 0}}, "sampling.top_p: should be greater than 0, not 0"),
+        (Train, {"credit": GROUP, "sampling": {"top_p": 1.1}}, "sampling.top_p: should be at most 1, not 1.1"),
+        (Train, {"credit": GROUP, "sampling": {"temprature": 1}}, "unknown key (did you mean temperature?)"),
+        # A misspelt key is named before what it leaves missing.
+        (Train, {"credit": GROUP, "iterations": 0, "lose": {}}, "lose: unknown key (did you mean loss?)"),
+        (Study, {"studdy": "x"}, "studdy: unknown key (did you mean study?)"),
+        (Study, {"study": "A b"}, "study: names have lower-case letters"),
+        (Study, {"results": "/etc"}, "results: should be a relative folder"),
+        (Study, {"results": "a/../.."}, "results: should be a relative folder"),
+        (Study, {"datasets": {"../x": {"source": "s", "grader": "g"}}}, "datasets.../x: names have lower-case letters"),
+        (Study, {"datasets": {"a\nb": {"source": "s", "grader": "g"}}}, "names have lower-case letters"),
+        (Study, {"datasets": {"x" * 65: {"source": "s", "grader": "g"}}}, "names have lower-case letters"),
+        (Study, {"datasets": {"a": {"source": "s"}}}, "datasets.a.grader: missing"),
+        (Study, {"datasets": {"a": 3}}, "datasets.a: should be a mapping, not 3"),
+        (Study, {"models": {"a": {"sft": {"dataset": "d", "stpes": 3}}}}, "models.a.sft.stpes: unknown key (did you mean steps?)"),
+        (Study, {"style": {"colours": {"grpo": "red"}}}, "style.colours.grpo: should be a hex colour such as #0072B2, not 'red'"),
+        (Study, {"style": {"dpi": 5}}, "style.dpi: should be at least 50, not 5"),
+        (Study, {"figures": {"f": {"draw": "d", "title": "t", "experiment": "e", "x": ["second"]}}}, "(did you mean seconds?)"),
+    ],
+)  # fmt: skip
+def test_one_line_for_everything_that_is_wrong(cls: type, data: object, expected: str) -> None:
+    found = line(cls, data)
+    assert found.startswith("config: ")
+    assert expected in found
+
+
+def test_the_kind_decides_which_settings_are_meant() -> None:
+    for data, cls in ((CHAIN, Chain), (TREE, Tree), (GROUP, Group)):
+        assert isinstance(validate(Train, {"credit": data}, dotted).credit, cls)
+
+
+def test_a_partly_given_block_keeps_the_default_of_its_field() -> None:
+    model = validate(Model, {"sft": {"dataset": "d", "optimizer": {"lr": 1e-3}}}, dotted)
+    assert (model.sft.optimizer.lr, model.sft.optimizer.beta2, model.sft.optimizer.schedule) == (1e-3, 0.98, "cosine")
+    assert validate(Protocol, {"sampling": {"top_p": 0.5}}, dotted).sampling == Sampling(temperature=0.0, top_p=0.5)
+    assert validate(Train, {"credit": GROUP, "sampling": {}}, dotted).sampling == Sampling(temperature=0.6, top_p=0.9)
+
+
+def test_null_is_a_value() -> None:
+    train = validate(Train, {"credit": TREE | {"replay": None}, "loss": {"probability_mask": None}}, dotted)
+    assert train.credit.replay is None and train.loss.probability_mask is None
+
+
+def test_settings_survive_the_way_through_the_command_line() -> None:
+    train = validate(Train, {"credit": TREE | {"branches": [4, 3]}, "optimizer": {"lr": 1e-6}}, dotted)
+    text = slice_json(train)
+    assert "\n" not in text
+    assert parse(Train, text) == train
+    assert slice_json(parse(Train, text)) == text
+    with pytest.raises(UserError, match="^config: settings are not JSON"):
+        parse(Train, "{")
+
+
+@given(st.floats(min_value=1e-12, max_value=1e3))
+def test_numbers_survive_exactly(lr: float) -> None:
+    train = validate(Train, {"credit": GROUP, "optimizer": {"lr": lr}}, dotted)
+    assert parse(Train, slice_json(train)).optimizer.lr == lr
+
+
+@given(st.text(max_size=70))
+def test_a_name_never_leaves_its_folder(text: str) -> None:
+    if is_name(text):
+        assert 0 < len(text) <= 64
+        assert not set(text) & set("/\\ -\n\0") and text not in (".", "..") and not text.startswith(".")
+    if is_folder(text):
+        assert not text.startswith("/") and ".." not in text.split("/") and not set(text) & set(" '\"$\n\0")
+
+
+@given(st.dictionaries(st.text(max_size=5), st.none() | st.integers() | st.text(max_size=5) | st.lists(st.integers())))
+def test_no_data_at_all_gives_a_traceback(data: dict) -> None:
+    for cls in (Train, Study):
+        try:
+            validate(cls, data, dotted)
+        except UserError as error:
+            assert "\n" not in str(error)
+
+
+def test_settings_that_reach_a_job_are_json(tmp_path) -> None:
+    assert json.loads(slice_json({"b": [1, None], "a": "ü'\""})) == {"a": "ü'\"", "b": [1, None]}
