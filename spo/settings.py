@@ -66,12 +66,19 @@ class Architecture:
     """Geometry of a Qwen2-architecture decoder trained from scratch."""
 
     hidden_size: Positive = 128
+    """Width of the residual stream."""
     layers: Positive = 4
+    """Decoder blocks."""
     heads: Positive = 4
+    """Query heads; divides `hidden_size`."""
     kv_heads: Positive = 1
+    """Key and value heads; divides `heads`. Fewer make sampling faster."""
     intermediate_size: Positive = 384
+    """Width inside the feed-forward block."""
     max_position_tokens: Positive = 2048
+    """Longest context, prompt and response together."""
     rope_theta: Above = 10000.0
+    """Base of the rotary position frequencies."""
 
 
 @settings
@@ -90,11 +97,19 @@ class Optimizer:
 
     lr: Above = 1e-6
     """Peak learning rate a step."""
+    muon_lr: Above | None = None
+    """Peak learning rate of Muon for the matrices inside the layers, AdamW doing the rest; empty: AdamW for all. Small
+    models learn from scratch in a third of the steps."""
     beta1: Share = 0.9
+    """Decay of the mean of gradients."""
     beta2: Share = 0.999
+    """Decay of the mean of squared gradients."""
     eps: Above = 1e-8
+    """Added to the root of the mean square."""
     weight_decay: AtLeast0 = 0.0
+    """Decoupled decay a step, times the learning rate."""
     max_grad_norm: Above = 1.0
+    """Gradients longer than this are scaled down to it."""
     schedule: Literal["constant", "linear", "cosine", "log_warmup_linear"] = "constant"
     """Shape after warm-up; `log_warmup_linear` is the official logarithmic warm-up and linear decay to 0."""
     warmup_share: Share = 0.03
@@ -111,11 +126,17 @@ class Sft:
     dataset: str
     """Dataset whose demonstrations are learnt."""
     steps: Positive = 1000
+    """Optimizer steps."""
     batch_examples: Positive = 64
+    """Demonstrations an optimizer step."""
     optimizer: Optimizer = Optimizer(lr=2e-3, beta2=0.98, schedule="cosine")
+    """Its defaults here differ from those of RL."""
     seed: int = 0
+    """Seed of the initial weights and of the order of demonstrations."""
     log_every_steps: Positive = 50
+    """Steps of one row of metrics."""
     checkpoint_every_steps: Positive = 200
+    """Steps between checkpoints."""
     dtype: Literal["float32", "bfloat16"] = "float32"
     """Precision of matrix products; parameters and optimizer stay float32."""
 
@@ -125,11 +146,15 @@ class Model:
     """A starting policy: trained here (`sft`), or a folder or hub id (`path`)."""
 
     architecture: Architecture = Architecture()
+    """Geometry, if the model is trained here."""
     tokenizer: Tokenizer = Tokenizer()
+    """Tokenizer, if the model is trained here."""
     sft: Sft | None = None
+    """How the model is trained here; needed unless `path` is given."""
     path: str | None = None
     """Local folder or hub id of a finished model."""
     revision: str | None = None
+    """Hub revision (commit) of `path` to pin."""
 
 
 # ---- methods: how Episodes are made ----------------------------------------------------------------------------------
@@ -156,9 +181,13 @@ class Chain:
     """SPO-chain (spec §2): Monte-Carlo values at segment boundaries of sampled responses."""
 
     kind: Literal["chain"] = "chain"
+    """Names the settings that belong here."""
     samples_per_problem: Positive = 8
+    """Responses to a problem in an iteration."""
     partition: Partition = Partition()
+    """Where responses are cut."""
     rollouts_per_cut: Positive = 9
+    """Monte-Carlo continuations N that estimate the value of one cut."""
     first_segment: Literal["estimate", "zero"] = "estimate"
     """`estimate`: the paper, V(start of response) is estimated too; `zero`: the official code, tokens before the first
     cutpoint get advantage 0 (spec §0 item 4a)."""
@@ -171,7 +200,9 @@ class Replay:
     """Spread one iteration's segments over the following ones (spec §3.3)."""
 
     max_age_iterations: Positive = 8
+    """Iterations after which an episode is dropped."""
     max_per_problem: Positive = 32
+    """Episodes of one problem that an iteration takes at most."""
     keep_surplus: bool = True
     """What an iteration offers beyond `episodes_per_iteration` returns to the buffer; false: it is lost, as in the
     official code."""
@@ -182,6 +213,7 @@ class Tree:
     """SPO-tree (spec §3): segments of fixed token count in a sampled tree."""
 
     kind: Literal["tree"] = "tree"
+    """Names the settings that belong here."""
     branches: Annotated[tuple[Positive, ...], MinLen(1)] = (6, 6, 6)
     """Children of a node at each level."""
     segment_tokens: Positive = 30
@@ -189,6 +221,7 @@ class Tree:
     divide_by_std: bool = False
     """Divide an advantage by the siblings' standard deviation (Fig. 5c)."""
     replay: Replay | None = Replay()
+    """How an iteration shares its segments with later ones; empty: it does not."""
     episodes_per_iteration: Positive = 512
     """Segments an iteration trains on, at most."""
     fill_by_repeating: bool = False
@@ -202,9 +235,13 @@ class Group:
     """GRPO and RLOO (spec §4.1-4.2): one advantage a response, relative to the responses to the same problem."""
 
     kind: Literal["group"] = "group"
+    """Names the settings that belong here."""
     samples_per_problem: Positive = 8
+    """Responses to a problem in an iteration."""
     baseline: Literal["mean", "leave_one_out"] = "mean"
+    """What a reward is compared with: the mean of the group, or of the others in it (RLOO)."""
     divide_by_std: bool = True
+    """Divide by the standard deviation of the group (GRPO)."""
 
 
 Credit = Chain | Tree | Group
@@ -215,9 +252,11 @@ class Loss:
     """Clipped policy loss (spec §5.3); each key that separates paper from official code has both behaviours."""
 
     clip_range: Above = 0.2
+    """Probability ratios count between 1 minus and 1 plus this."""
     probability_mask: Share | None = None
     """Only tokens whose old probability is below this enter the loss; empty: all response tokens."""
     kl_coefficient: AtLeast0 = 1e-4
+    """Weight of the KL divergence from the starting policy."""
     kl_over: Literal["all", "mask"] = "all"
     """Tokens that pay KL: `all` response tokens (paper) or the masked ones (official, spec §0 item 4c)."""
     kl_reduction: Literal["token_mean", "sequence_sum"] = "token_mean"
@@ -238,12 +277,17 @@ class Train:
     """One RL run."""
 
     credit: Credit = field(metadata={"discriminator": "kind"})
+    """The method; `kind` is chain, tree or group."""
     problems_per_iteration: Positive = 64
+    """Problems drawn in an iteration."""
     iterations: Positive = 1000
+    """Rounds of collecting and updating."""
     sampling: Sampling = Sampling(temperature=0.6, top_p=0.9)
+    """How responses are drawn in training."""
     context_tokens: Positive = 2047
     """Prompt and response together."""
     max_response_tokens: Positive = 1024
+    """Longest response in training."""
     unfinished_reward: Literal["zero", "graded"] = "zero"
     """Reward of a response cut by the limit: 0, or what its text earns (official GRPO, spec §4.1)."""
     batch_episodes: Positive = 64
@@ -251,15 +295,19 @@ class Train:
     epochs: Positive = 1
     """Passes over an iteration's episodes."""
     loss: Loss = Loss()
+    """The policy loss."""
     optimizer: Optimizer = Optimizer()
+    """AdamW and its schedule."""
     validate_every: Positive = 10
     """Iterations between greedy validations (the first at 0, before training)."""
     validation_problems: Positive = 200
+    """Problems of each validation, the first ones of the split."""
     checkpoint_every: Positive = 10
     """Iterations between checkpoints."""
     backend: str = "engine"
     """Name in `spo.policy.BACKENDS`."""
     seed: int = 1
+    """Set by `experiments.{name}.seeds`, and nowhere else."""
 
 
 # ---- evaluation ------------------------------------------------------------------------------------------------------
@@ -270,8 +318,12 @@ class Protocol:
     """How predictions are made; a number is comparable only with numbers of the same protocol."""
 
     sampling: Sampling = Sampling(temperature=0.0)
+    """How responses are drawn."""
     samples_per_problem: Positive = 1
+    """Responses to a problem; accuracy is their mean."""
     seed: int = 0
+    """Seed of sampled protocols."""
     backend: str = "engine"
+    """Name in `spo.policy.BACKENDS`."""
     batch_rows: Positive = 256
     """Responses generated at once."""

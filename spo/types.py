@@ -39,7 +39,9 @@ class Sampling:
     """
 
     temperature: Annotated[float, Ge(0)] = 1.0
+    """Divides the logits; 0 takes the likeliest token."""
     top_p: Annotated[float, Gt(0), Le(1)] = 1.0
+    """Probability mass of the nucleus; 1 keeps every token."""
 
 
 @dataclass(frozen=True)

@@ -75,9 +75,15 @@ def train(settings: Train, folder: Path, state: Path) -> Policy:
         validation=rows[30:],
         policy=policy,
         reference=BACKENDS[settings.backend](folder, tokenizer.eos_id),
-        encode=lambda problem: tokenizer.encode(problem.question + "\n"),
+        encode=encoder(folder),
         reward=lambda problem, ids, finished: float(problem.answer in tokenizer.decode(ids)),
         line_ends=lambda ids: (),
         state=state,
     )
     return policy
+
+
+def encoder(folder: Path):
+    """Problem -> prompt ids."""
+    tokenizer = tokenizers.load(folder)
+    return lambda problem: tokenizer.encode(problem.question + "\n")

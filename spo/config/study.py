@@ -97,6 +97,7 @@ class Figure:
     draw: str
     """Kind of figure, a name in `spo.analysis.figures.FIGURES`."""
     title: str
+    """Heading and start of the caption."""
     experiment: str
     """Key of `experiments:`."""
     dataset: str | None = None
@@ -124,6 +125,7 @@ class Table:
     make: str
     """Kind of table, a name in `spo.analysis.tables.TABLES`."""
     title: str
+    """Heading and start of the caption."""
     experiment: str | None = None
     """Key of `experiments:`; empty for tables about the whole study."""
     dataset: str | None = None
@@ -183,6 +185,7 @@ class Study:
     tables: dict[Name, Table] = field(default_factory=dict)
     """Tables by name; `snakemake {name}` makes one."""
     style: Style = Style()
+    """How figures look."""
 
 
 @settings

@@ -29,7 +29,8 @@ def run(
     contexts: Sequence[int],
 ) -> list[dict]:
     """Graded rows, all predictions at each context: problem_id, sample, context, correct, extracted, reason, finished,
-    response_tokens. A truncated response is graded on what it says; UserError for a problem without answer."""
+    response_tokens, and at the longest context the response. A truncated response is graded on what it says; UserError
+    for a problem without answer."""
     rows = []
     for context in contexts:
         for prediction in predictions:
@@ -37,7 +38,8 @@ def run(
             if problem_id not in answers:
                 raise UserError(f"predictions: problem {problem_id!r} is not in the problem file; predict again")
             ids, finished = cut(prediction, context)
-            verdict = grade(answers[problem_id], decode(ids))
+            response = decode(ids)
+            verdict = grade(answers[problem_id], response)
             rows.append(
                 {
                     "problem_id": problem_id,
@@ -49,5 +51,6 @@ def run(
                     "finished": finished,
                     "response_tokens": len(ids),
                 }
+                | ({"response": response} if context == max(contexts) else {})
             )
     return rows

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
 import signal
-import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -15,10 +15,14 @@ from spo.errors import RunFailure
 from spo.methods.world import Clock
 from spo.training import checkpoint
 from spo.training.checkpoint import Memory, State
-from spo.training.optimize import Adam
+from spo.training.optimize import Descent
 
 #: Phases that are not training time: they would not be there in a run that only wants the model.
 NOT_TRAINING = ("validate", "save")
+#: A terminal sees one line of a job in this time.
+TELL_EVERY_S = 10.0
+#: Descriptor at which the workflow leaves the terminal.
+TERMINAL = 3
 
 
 @dataclass(frozen=True)
@@ -34,13 +38,13 @@ def run(
     name: str,
     total: int,
     iterate: Callable[[int, Memory, Clock], Iterated],
-    adam: Adam,
+    descent: Descent,
     state: Path,
     fingerprint: Mapping[str, object],
     checkpoint_every: int,
     describe: Callable[[dict[str, float]], str],
 ) -> None:
-    """Bring the run in folder `state` to `total` iterations and leave the weights of `adam` there.
+    """Bring the run in folder `state` to `total` iterations and leave the weights of `descent` there.
 
     `iterate(i, memory, clock)` does iteration i (1 to total; 0 only reports). Metrics go to `state/metrics.jsonl`,
     seconds to `state/timing.jsonl`; both are cut back on resume, so a killed run ends in the metrics and weights of
@@ -52,7 +56,7 @@ def run(
         done, memory, counters = -1, (), {"sampled_tokens_total": 0.0, "seconds_total": 0.0}
         if found is not None:
             done, memory, counters = found.done, found.memory, dict(found.counters)
-            adam.restore(found.tensors, int(counters["optimizer_steps"]))
+            descent.restore(found.tensors, int(counters["optimizer_steps"]))
             print(f"{name}: resuming after iteration {done} of {total}", flush=True)
         progress = _Progress(name, total, done)
         for iteration in range(done + 1, total + 1):
@@ -60,14 +64,13 @@ def run(
             out = iterate(iteration, memory, clock)
             memory = out.memory
             metrics = _log(state, iteration, out.metrics, counters, clock)
-            counters["optimizer_steps"] = adam.steps
+            counters["optimizer_steps"] = descent.steps
             if iteration == total or iteration % checkpoint_every == 0 or told_to_stop:
                 with clock.phase("save"):
-                    checkpoint.save(state, State(iteration, adam.tensors(), memory, counters))
+                    checkpoint.save(state, State(iteration, descent.tensors(), memory, counters))
             progress.show(iteration, describe(metrics))
             if told_to_stop and iteration < total:
                 raise RunFailure(f"{name}: stopped by SIGTERM after iteration {iteration}; the same command continues")
-        progress.close()
 
 
 def _log(
@@ -85,23 +88,25 @@ def _log(
 
 
 class _Progress:
-    """One line an iteration in a log file; one line that renews itself, with the time left, on a terminal."""
+    """One line an iteration in the log, and now and then one, with the time left, on the terminal if there is one.
+
+    Workflow rules send all output to a log and leave the terminal at descriptor 3; several jobs share it, so lines are
+    added and never redrawn.
+    """
 
     def __init__(self, name: str, total: int, done: int) -> None:
-        from tqdm import tqdm
-
-        self.terminal = sys.stderr.isatty()
-        self.name, self.total, self.first, self.start = name, total, done + 1, time.perf_counter()
-        self.bar = tqdm(total=total, initial=max(0, done), desc=name, disable=not self.terminal, unit="it", leave=False)
+        self.name, self.total, self.first = name, total, done + 1
+        self.start = self.told = time.perf_counter()
+        self.terminal = os.isatty(TERMINAL)
 
     def show(self, iteration: int, text: str) -> None:
-        self.bar.set_postfix_str(text, refresh=False)
-        self.bar.update(iteration - self.bar.n if self.terminal else 0)
-        each = (time.perf_counter() - self.start) / (iteration - self.first + 1)
-        print(f"{self.name} {iteration}/{self.total}  {text}  eta {each * (self.total - iteration):.0f} s", flush=True)
-
-    def close(self) -> None:
-        self.bar.close()
+        now = time.perf_counter()
+        left = (now - self.start) / (iteration - self.first + 1) * (self.total - iteration)
+        line = f"{self.name} {iteration}/{self.total}  {text}  eta {left:.0f} s"
+        print(line, flush=True)
+        if self.terminal and (now - self.told > TELL_EVERY_S or iteration == self.total):
+            self.told = now
+            os.write(TERMINAL, f"{line}\n".encode())
 
 
 @contextmanager

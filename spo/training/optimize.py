@@ -1,4 +1,4 @@
-"""AdamW over a policy's weights: one optimizer step from a batch of Episodes, in micro-batches."""
+"""One optimizer step on a policy's weights from a batch of Episodes, in micro-batches."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 
 import torch
 from torch import Tensor
+from torch.optim import AdamW, Muon
 
 from spo.batching import collate, micro_batches, take
 from spo.errors import RunFailure
@@ -15,23 +16,22 @@ from spo.policy import Policy
 from spo.settings import Optimizer, Train
 from spo.types import Episode
 
-#: Where the moments of weight `name` stand in a checkpoint.
-MOMENTS = ("exp_avg", "exp_avg_sq")
 
-
-class Adam:
-    """AdamW with its schedule, saved and restored by weight name."""
+class Descent:
+    """The optimizer of a run, with its schedule: AdamW, or Muon for the matrices inside the layers (`muon_lr`)."""
 
     def __init__(self, weights: Mapping[str, Tensor], settings: Optimizer, total_steps: int) -> None:
         self.weights, self.settings, self.total_steps, self.steps = dict(weights), settings, total_steps, 0
-        self.optimizer = torch.optim.AdamW(
-            list(self.weights.values()),
-            lr=settings.lr,
-            betas=(settings.beta1, settings.beta2),
-            eps=settings.eps,
-            weight_decay=settings.weight_decay,
-            fused=True,
-        )
+        inner = {n for n, w in weights.items() if settings.muon_lr and w.ndim == 2 and ".layers." in n}
+        betas = (settings.beta1, settings.beta2)
+        outer = [w for n, w in weights.items() if n not in inner]
+        decay = settings.weight_decay
+        #: (optimizer, its peak learning rate)
+        self.parts: list[tuple[torch.optim.Optimizer, float]] = [
+            (AdamW(outer, settings.lr, betas, settings.eps, decay, fused=True), settings.lr)
+        ]
+        if inner:
+            self.parts.append((Muon([weights[n] for n in inner], settings.muon_lr, decay), settings.muon_lr))
 
     def step(self) -> tuple[float, float]:
         """Clip, update, clear: (gradient norm before clipping, learning rate used).
@@ -43,31 +43,42 @@ class Adam:
             raise RunFailure(
                 f"gradient norm is {norm} at optimizer step {self.steps}; nothing was updated: lower optimizer.lr"
             )
-        lr = self.settings.lr * schedule(self.settings, self.steps, self.total_steps)
-        for group in self.optimizer.param_groups:
-            group["lr"] = lr
-        self.optimizer.step()
-        self.optimizer.zero_grad(set_to_none=True)
+        factor = schedule(self.settings, self.steps, self.total_steps)
+        for part, peak in self.parts:
+            for group in part.param_groups:
+                group["lr"] = peak * factor
+            part.step()
+        self.clear()
         self.steps += 1
-        return norm, lr
+        return norm, self.settings.lr * factor
+
+    def clear(self) -> None:
+        """Forget the gradients."""
+        for weight in self.weights.values():
+            weight.grad = None
 
     def tensors(self) -> dict[str, Tensor]:
         """Weights and moments, for a checkpoint."""
         out = {f"weight/{name}": weight for name, weight in self.weights.items()}
-        for name, weight in self.weights.items():
-            for moment in MOMENTS:
-                value = self.optimizer.state[weight].get(moment)
-                out[f"{moment}/{name}"] = torch.zeros_like(weight) if value is None else value
+        for part, _ in self.parts:
+            for name, weight in self.weights.items():
+                moments = part.state.get(weight, {})
+                out |= {f"{moment}/{name}": value for moment, value in moments.items() if moment != "step"}
         return out
 
     def restore(self, tensors: Mapping[str, Tensor], steps: int) -> None:
         """Put back what `tensors` returned after `steps` steps."""
         self.steps = steps
+        names = {id(weight): name for name, weight in self.weights.items()}
         for name, weight in self.weights.items():
             weight.data.copy_(tensors[f"weight/{name}"])
-            if steps:
-                moments = {moment: tensors[f"{moment}/{name}"].clone() for moment in MOMENTS}
-                self.optimizer.state[weight] = {"step": torch.tensor(float(steps)), **moments}
+        for part, _ in self.parts:
+            for weight in part.param_groups[0]["params"]:
+                for moment in ("exp_avg", "exp_avg_sq", "momentum_buffer"):
+                    if (saved := tensors.get(f"{moment}/{names[id(weight)]}")) is not None:
+                        part.state[weight][moment] = saved.clone()
+                        if moment == "exp_avg":
+                            part.state[weight]["step"] = torch.tensor(float(steps))
 
 
 def schedule(settings: Optimizer, step: int, total_steps: int) -> float:
@@ -91,7 +102,11 @@ def schedule(settings: Optimizer, step: int, total_steps: int) -> float:
 
 
 def policy_step(
-    policy: Policy, adam: Adam, episodes: Sequence[Episode], reference: Sequence[Sequence[float]] | None, train: Train
+    policy: Policy,
+    descent: Descent,
+    episodes: Sequence[Episode],
+    reference: Sequence[Sequence[float]] | None,
+    train: Train,
 ) -> dict[str, float]:
     """One optimizer step on the policy loss; returns its sums and means for the metrics."""
     loss, temperature = train.loss, train.sampling.temperature
@@ -115,25 +130,25 @@ def policy_step(
     sums["response_tokens"] = float(batch.response_mask.sum())
     _check_loss(sums["loss"], episodes)
     if scopes and sums["ratio"] > loss.max_mean_ratio * max(1.0, sums["tokens"]):
-        adam.optimizer.zero_grad(set_to_none=True)
+        descent.clear()
         return sums | {"skipped": 1.0, "grad_norm": 0.0, "lr": 0.0}
-    norm, lr = adam.step()
+    norm, lr = descent.step()
     return sums | {"grad_norm": norm, "lr": lr}
 
 
-def nll_step(policy: Policy, adam: Adam, episodes: Sequence[Episode]) -> dict[str, float]:
+def nll_step(policy: Policy, descent: Descent, episodes: Sequence[Episode]) -> dict[str, float]:
     """One optimizer step on the negative log-likelihood of the responses."""
     batch = collate(episodes, 0)
     tokens = float(batch.response_mask.sum())
     sums: dict[str, float] = {}
-    for rows in micro_batches(batch.lengths.tolist(), adam.settings.micro_batch_tokens):
+    for rows in micro_batches(batch.lengths.tolist(), descent.settings.micro_batch_tokens):
         part = take(batch, rows)
         logprobs, _ = policy.token_logprobs(part.input_ids, 1.0)
         out = nll_loss(logprobs, part.response_mask, denominator=tokens)
         out.loss.backward()
         _add(sums, out, 1.0)
     _check_loss(sums["loss"], episodes)
-    norm, lr = adam.step()
+    norm, lr = descent.step()
     return sums | {"grad_norm": norm, "lr": lr}
 
 

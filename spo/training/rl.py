@@ -16,7 +16,7 @@ from spo.policy import Policy
 from spo.settings import Train
 from spo.training import loop
 from spo.training.loop import Iterated
-from spo.training.optimize import Adam, policy_step
+from spo.training.optimize import Descent, policy_step
 from spo.types import Episode, Problem, Request, Sampling
 
 
@@ -39,7 +39,7 @@ def run(
     `reference` is the starting policy for the KL term, None if its coefficient is 0. `reward`, `encode` as in `World`.
     """
     fitting = [p for p in train if len(encode(p)) < settings.context_tokens]
-    adam = Adam(policy.weights(), settings.optimizer, _total_steps(settings))
+    descent = Descent(policy.weights(), settings.optimizer, _total_steps(settings))
 
     def iterate(iteration: int, memory: Memory, clock: Clock) -> Iterated:
         metrics: dict[str, float] = {}
@@ -48,7 +48,7 @@ def run(
             problems = draw_problems(fitting, settings, iteration)
             collected = METHODS[settings.credit.kind](world, problems, memory)
             memory, metrics = collected.memory, dict(collected.metrics)
-            metrics |= learn(policy, reference, adam, collected.episodes, settings, iteration, clock)
+            metrics |= learn(policy, reference, descent, collected.episodes, settings, iteration, clock)
         if iteration % settings.validate_every == 0 or iteration == settings.iterations:
             with clock.phase("validate"):
                 metrics |= validate(policy, validation[: settings.validation_problems], settings, encode, reward)
@@ -58,7 +58,7 @@ def run(
         name=name,
         total=settings.iterations,
         iterate=iterate,
-        adam=adam,
+        descent=descent,
         state=state,
         fingerprint=fingerprint,
         checkpoint_every=settings.checkpoint_every,
@@ -76,7 +76,7 @@ def draw_problems(problems: Sequence[Problem], settings: Train, iteration: int) 
 def learn(
     policy: Policy,
     reference: Policy | None,
-    adam: Adam,
+    descent: Descent,
     episodes: Sequence[Episode],
     settings: Train,
     iteration: int,
@@ -97,7 +97,7 @@ def learn(
             for batch in shuffled_batches(len(episodes), settings.batch_episodes, order):
                 rows = [episodes[i] for i in batch]
                 steps.append(
-                    policy_step(policy, adam, rows, None if ref is None else [ref[i] for i in batch], settings)
+                    policy_step(policy, descent, rows, None if ref is None else [ref[i] for i in batch], settings)
                 )
     return {"episodes": len(episodes), "steps": len(steps)} | _means(steps)
 

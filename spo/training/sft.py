@@ -11,7 +11,7 @@ from spo.policy import Policy
 from spo.settings import Sft
 from spo.training import loop
 from spo.training.loop import Iterated
-from spo.training.optimize import Adam, nll_step
+from spo.training.optimize import Descent, nll_step
 from spo.types import Episode
 
 #: (prompt ids, response ids with the end-of-sequence token)
@@ -33,17 +33,17 @@ def run(
     """
     steps = settings.log_every_steps
     total = -(-settings.steps // steps)
-    adam = Adam(policy.weights(), settings.optimizer, total * steps)
+    descent = Descent(policy.weights(), settings.optimizer, total * steps)
 
     def iterate(iteration: int, memory: Memory, clock: Clock) -> Iterated:
         if iteration == 0:
             return Iterated({})
         with clock.phase("train"):
-            out = [nll_step(policy, adam, _batch(examples, settings, adam.steps)) for _ in range(steps)]
+            out = [nll_step(policy, descent, _batch(examples, settings, descent.steps)) for _ in range(steps)]
         tokens = sum(step["tokens"] for step in out)
         metrics = {
-            "steps": adam.steps,
-            "examples": adam.steps * settings.batch_examples,
+            "steps": descent.steps,
+            "examples": descent.steps * settings.batch_examples,
             "trained_tokens": int(tokens),
             "nll": sum(step["nll"] for step in out) / tokens,
             "grad_norm": sum(step["grad_norm"] for step in out) / steps,
@@ -55,7 +55,7 @@ def run(
         name=name,
         total=total,
         iterate=iterate,
-        adam=adam,
+        descent=descent,
         state=state,
         fingerprint=fingerprint,
         checkpoint_every=max(1, settings.checkpoint_every_steps // steps),

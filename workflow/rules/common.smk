@@ -197,6 +197,10 @@ def contexts(wildcards):
     return list(EVALUATIONS[wildcards.policy, wildcards.dataset, wildcards.protocol].contexts)
 
 
+def longest_context(wildcards):
+    return max(contexts(wildcards))
+
+
 def grader(wildcards):
     return STUDY.datasets[wildcards.dataset].grader
 

@@ -25,13 +25,13 @@ rule generate:
     params:
         settings=protocol_settings,
         dataset=dataset_settings,
-        contexts=contexts,
+        context=longest_context,
         folder=policy_folder,
         data=subpath(input.problems, parent=True),
         state=predictions_state,
     shell:
         "python -m spo generate --settings {params.settings:q} --dataset {params.dataset:q}"
-        " --contexts {params.contexts} --model {params.folder} --data {params.data} --state {params.state}"
+        " --contexts {params.context} --model {params.folder} --data {params.data} --state {params.state}"
         " --output {output.predictions} 3>&2 > {log} 2>&1"
 
 

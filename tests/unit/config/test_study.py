@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import json
 from pathlib import Path
 
 import pytest
@@ -50,7 +49,7 @@ SMALL = {
 
 def study(folder: Path, changes: dict | None = None) -> config.Study:
     path = folder / "study.yaml"
-    path.write_text(yaml.safe_dump(copy.deepcopy(SMALL)), encoding="utf-8")
+    path.write_text(yaml.safe_dump(copy.deepcopy(SMALL), sort_keys=False), encoding="utf-8")
     return config.load([path], changes)
 
 
@@ -84,7 +83,9 @@ def test_a_run_has_the_settings_of_its_layers(tmp_path: Path) -> None:
 
 
 def test_every_policy_is_evaluated_once_at_all_contexts(tmp_path: Path) -> None:
-    two = {"experiments": {"two": copy.deepcopy(SMALL["experiments"]["one"]) | {"contexts": [128, 256], "seeds": [2, 3]}}}
+    two = {
+        "experiments": {"two": copy.deepcopy(SMALL["experiments"]["one"]) | {"contexts": [128, 256], "seeds": [2, 3]}}
+    }
     evaluations = config.evaluations(study(tmp_path, two))
     policies = ["tiny", *(f"tiny-tales-{m}-s{s}" for m in ("grpo", "chain", "chain.int2") for s in (1, 2, 3))]
     assert sorted(evaluations) == sorted((policy, "tales", "greedy") for policy in policies)
@@ -140,7 +141,7 @@ ONE = "experiments.one"
         ({"models": {"other": {}}}, "models.other: give either `sft`"),
         ({"datasets": {"tales": {"demonstrations": 0}}}, "datasets.tales.demonstrations: 0, but models.tiny.sft learns from them"),
         ({"protocols": {"greedy": {"backend": "engin"}}}, "protocols.greedy.backend: unknown backend engin (did you mean engine?)"),
-        ({"training": {"backend": "hff"}}, "methods.grpo.train.backend: unknown backend hff (did you mean hf?)"),
+        ({"training": {"backend": "engines"}}, "methods.grpo.train.backend: unknown backend engines (did you mean engine?)"),
         ({"training": {"iterationss": 1}}, "training.iterationss: unknown key (did you mean iterations?)"),
         ({"training": {"seed": 1}}, "training.seed: seeds come from experiments.*.seeds"),
         ({"methods": {"grpo": {"base": "grop"}}}, "methods.grpo.base: unknown method grop (did you mean grpo?)"),
@@ -154,7 +155,7 @@ ONE = "experiments.one"
         ({"experiments": {"one": {"dataset": "tails"}}}, f"{ONE}.dataset: unknown dataset tails (did you mean tales?)"),
         ({"experiments": {"one": {"evaluate_on": ["talez"]}}}, f"{ONE}.evaluate_on: unknown dataset talez"),
         ({"experiments": {"one": {"methods": ["gpro"]}}}, f"{ONE}.methods: unknown method gpro (did you mean grpo?)"),
-        ({"experiments": {"one": {"methods": ["grpo", "grpo"], "overrides": {}}}}, f"{ONE}.methods: names something twice"),
+        ({"experiments": {"one": {"methods": ["grpo", "chain", "grpo"]}}}, f"{ONE}.methods: names something twice"),
         ({"experiments": {"one": {"seeds": [1, 1]}}}, f"{ONE}.seeds: names something twice"),
         ({"experiments": {"one": {"seeds": []}}}, f"{ONE}.seeds: should have at least 1 item"),
         ({"experiments": {"one": {"seeds": [-1]}}}, f"{ONE}.seeds.0: should be at least 0, not -1"),
@@ -202,8 +203,10 @@ def test_a_missing_section_is_named_where_it_is_missed(tmp_path: Path, key: str)
         config.load([path])
 
 
-def test_the_papers_numbers_are_well_formed() -> None:
+def test_the_papers_numbers_are_well_formed(tmp_path: Path) -> None:
     for name, group in layers.read(NUMBERS).items():
         assert group["where"], name
-        changes = {"figures": {"bars": SMALL["figures"]["bars"] | {"paper": name}}}
-        json.dumps(changes)
+        figure = config.parse(
+            Figure, config.pictures(study(tmp_path, {"figures": {"bars": {"paper": name}}}), NUMBERS)["bars"]
+        )
+        assert len(figure.paper) == len(group["numbers"])

@@ -1,0 +1,115 @@
+"""Predictions, verdicts and scores on a real, tiny model."""
+
+from __future__ import annotations
+
+import pytest
+
+from spo.analysis.stats import wilson
+from spo.errors import UserError
+from spo.evaluation import generate, grade, score
+from spo.grading import GRADERS
+from spo.policy import BACKENDS
+from spo.policy import tokenizer as tokenizers
+from spo.settings import Protocol
+from spo.store import read_jsonl
+from spo.types import Sampling
+from tests import tiny
+
+NUCLEUS = Protocol(sampling=Sampling(temperature=0.6, top_p=0.9), samples_per_problem=2, batch_rows=8)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    return tiny.model(tmp_path_factory.mktemp("model"))
+
+
+def predict(folder, state, output, protocol=NUCLEUS, context_tokens=30, problems=None, policy=None):
+    generate.run(
+        policy=policy or BACKENDS["engine"](folder, tokenizers.load(folder).eos_id),
+        problems=problems or tiny.problems(),
+        encode=tiny.encoder(folder),
+        protocol=protocol,
+        context_tokens=context_tokens,
+        fingerprint={"context": context_tokens},
+        state=state,
+        output=output,
+    )
+    return read_jsonl(output)
+
+
+def test_one_row_a_sample_in_the_order_of_the_problems(folder, tmp_path):
+    rows = predict(folder, tmp_path / "state", tmp_path / "out.jsonl")
+    assert [(row["problem_id"], row["sample"]) for row in rows] == [(f"t{i}", s) for i in range(40) for s in (0, 1)]
+    assert all(row["prompt_tokens"] + len(row["response_ids"]) <= 30 for row in rows)
+    assert not list((tmp_path / "state").iterdir())
+
+
+@pytest.mark.parametrize("context", [9, 12, 20])
+def test_a_shorter_context_sees_exactly_a_prefix(folder, tmp_path, context):
+    """What lets all contexts share one generation: cutting equals generating at the shorter context."""
+    long = predict(folder, tmp_path / "a", tmp_path / "long.jsonl")
+    short = predict(folder, tmp_path / "b", tmp_path / "short.jsonl", context_tokens=context)
+    assert [grade.cut(row, context) for row in long] == [(row["response_ids"], row["finished"]) for row in short]
+
+
+def test_a_prompt_that_fills_the_context_is_counted_and_wrong(folder, tmp_path):
+    rows = predict(folder, tmp_path / "state", tmp_path / "out.jsonl", context_tokens=5)
+    assert all(row["response_ids"] == [] and row["finished"] is False for row in rows)
+
+
+def test_a_killed_generation_goes_on_at_the_next_part(folder, tmp_path):
+    calm = predict(folder, tmp_path / "a", tmp_path / "calm.jsonl")
+
+    class Dying:
+        calls = 0
+
+        def sample(self, *arguments):
+            self.calls += 1
+            if self.calls == 4:
+                raise KeyboardInterrupt
+            return policy.sample(*arguments)
+
+    policy = BACKENDS["engine"](folder, tokenizers.load(folder).eos_id)
+    with pytest.raises(KeyboardInterrupt):
+        predict(folder, tmp_path / "b", tmp_path / "out.jsonl", policy=Dying())
+    assert not (tmp_path / "out.jsonl").exists()
+    resumed = Dying()
+    resumed.calls = 100
+    assert predict(folder, tmp_path / "b", tmp_path / "out.jsonl", policy=resumed) == calm
+    assert resumed.calls == 100 + 10 - 3
+    assert (tmp_path / "out.jsonl").read_bytes() == (tmp_path / "calm.jsonl").read_bytes()
+
+
+def test_verdicts_at_each_context():
+    predictions = [
+        {"problem_id": "a", "sample": 0, "prompt_tokens": 4, "response_ids": [1, 2, 3], "finished": True},
+        {"problem_id": "b", "sample": 0, "prompt_tokens": 6, "response_ids": [1, 2], "finished": False},
+    ]
+    words = {1: "hm", 2: "#### 5", 3: "</s>"}
+    rows = grade.run(
+        predictions,
+        {"a": "5", "b": "6"},
+        lambda ids: " ".join(words[i] for i in ids if i != 3),
+        GRADERS["final_line"].grade,
+        [5, 8],
+    )
+    kept = [
+        (row["context"], row["problem_id"], row["correct"], row["finished"], row["response_tokens"]) for row in rows
+    ]
+    assert kept == [
+        (5, "a", False, False, 1),
+        (5, "b", False, False, 0),
+        (8, "a", True, True, 3),
+        (8, "b", False, False, 2),
+    ]
+    assert [row.get("response") for row in rows] == [None, None, "hm #### 5", "hm #### 5"]
+    table = score.contexts(rows, wilson)
+    assert table["5"]["accuracy"] == 0 and table["5"]["truncated"] == 1
+    assert (table["8"]["correct"], table["8"]["n"], table["8"]["truncated"]) == (1, 2, 0.5)
+    assert table["8"]["low"] < 0.5 < table["8"]["high"] and table["8"]["response_tokens_mean"] == 2.5
+
+
+def test_an_unknown_problem_is_named():
+    prediction = {"problem_id": "zzz", "sample": 0, "prompt_tokens": 1, "response_ids": [], "finished": True}
+    with pytest.raises(UserError, match="'zzz' is not in the problem file"):
+        grade.run([prediction], {}, str, GRADERS["final_line"].grade, [8])

@@ -1,0 +1,141 @@
+"""What Snakemake would do, asked by dry runs: style of the rules, speed, and what is repeated after a change."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from tests.workflow.conftest import ROOT, SMOKE, Checkout, environment
+
+RULES = sorted([ROOT / "Snakefile", *(ROOT / "workflow/rules").glob("*.smk")])
+
+
+def test_lint(checkout: Checkout) -> None:
+    ended = checkout.snakemake("--lint")
+    assert ended.code == 0, ended.text
+
+
+def test_format() -> None:
+    command = [sys.executable, "-m", "snakefmt", "--check", *map(str, RULES)]
+    done = subprocess.run(command, cwd=ROOT, env=environment(), capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+
+
+def test_every_rule_says_what_it_does_costs_and_writes() -> None:
+    for path in RULES[1:]:
+        for rule in re.split(r"^rule ", path.read_text(encoding="utf-8"), flags=re.MULTILINE)[1:]:
+            name = rule.partition(":")[0]
+            for part in (
+                '"""',
+                "output:",
+                "log:",
+                "benchmark:",
+                "conda:",
+                "threads: 1",
+                "resources:",
+                "mem_mb=",
+                "runtime=",
+            ):
+                assert part in rule, f"{name} lacks {part}"
+            for block in ("input", "output"):
+                found = re.search(rf"^    {block}:\n((?:        .*\n)+)", rule, flags=re.MULTILINE)
+                entries = re.findall(r"^        (\S.*)$", found[1], flags=re.MULTILINE) if found else []
+                assert all("=" in entry or entry.startswith(")") for entry in entries), f"{name}: unnamed {block}"
+
+
+def test_a_dry_run_takes_three_seconds_at_most(checkout: Checkout) -> None:
+    ended = checkout.snakemake("-n")
+    assert ended.code == 0, ended.text
+    assert ended.seconds < 3.0
+    jobs = ended.jobs()
+    assert jobs["prepare"] == jobs["sft"] == 2
+    assert jobs["generate"] == jobs["grade"] == jobs["score"] == jobs["train"] + jobs["sft"]
+
+
+@pytest.mark.parametrize("overlay", [(), SMOKE, ("--configfile", "config/gsm8k_tiny.yaml")])
+def test_every_study_has_a_plan(checkout: Checkout, overlay: tuple[str, ...]) -> None:
+    ended = checkout.snakemake("-n", *overlay)
+    assert ended.code == 0, ended.text
+    assert {"prepare", "sft", "train", "generate", "grade", "score", "figure", "table", "report"} <= set(ended.jobs())
+
+
+def test_reading_a_study_imports_nothing_heavy() -> None:
+    program = (
+        "import sys; from pathlib import Path; from spo import config;"
+        "study = config.load([Path('config/config.yaml')]); config.pictures(study, Path('config/paper_numbers.yaml'));"
+        "heavy = {'torch', 'transformers', 'datasets', 'tokenizers', 'safetensors', 'pandas', 'scipy', 'matplotlib'};"
+        "print(sorted(heavy & set(sys.modules)))"
+    )
+    start = time.perf_counter()
+    done = subprocess.run([sys.executable, "-c", program], cwd=ROOT, env=environment(), capture_output=True, text=True)
+    assert done.stdout.strip() == "[]", done.stderr
+    assert time.perf_counter() - start < 2.0
+
+
+def test_named_targets_are_what_one_would_type(checkout: Checkout) -> None:
+    listed = checkout.snakemake("--list").text
+    for name in ("all", "models", "scores", "figures", "tables", "report", "fig3a", "fig3c", "fig5a", "table1"):
+        assert re.search(rf"^{name}\b", listed, flags=re.MULTILINE), name
+    bars, curves = checkout.snakemake("-n", "fig3a").jobs(), checkout.snakemake("-n", "fig3c").jobs()
+    assert bars["figure"] == curves["figure"] == 1 and "report" not in bars
+    assert "generate" in bars and "generate" not in curves  # learning curves are drawn from training alone
+
+
+def test_a_finished_study_has_nothing_to_do(finished: Checkout) -> None:
+    assert "Nothing to be done" in finished.snakemake("-n").text
+
+
+def test_a_colour_redraws_and_never_retrains(finished: Checkout) -> None:
+    text = (finished.folder / "config/config.yaml").read_text(encoding="utf-8")
+    colour = re.search(r'spo_tree: "(#\w+)"', text)[1]
+    finished.edit("config/config.yaml", (f'spo_tree: "{colour}"', 'spo_tree: "#123456"'))
+    jobs = finished.snakemake("-n").jobs()
+    assert jobs.keys() <= {"figure", "table", "report", "all"} and jobs["figure"] == 3
+
+
+def test_a_learning_rate_retrains_its_method_only(finished: Checkout) -> None:
+    overlay = finished.overlay("mine.yaml", {"methods": {"spo_tree": {"train": {"optimizer": {"lr": 3.3e-5}}}}})
+    ended = finished.snakemake("-n", *overlay)
+    trained = set(re.findall(r"wildcards: run=(\S+)", ended.text))
+    assert trained and all("-spo_tree-s" in run for run in trained)
+    jobs = ended.jobs()
+    assert jobs["train"] == len(trained) == jobs["generate"] == jobs["score"]
+    assert "sft" not in jobs and "prepare" not in jobs
+
+
+def test_a_new_seed_adds_runs_and_repeats_none(finished: Checkout) -> None:
+    overlay = finished.overlay("mine.yaml", {"experiments": {"short_cot": {"seeds": [1, 2, 3, 4]}}})
+    ended = finished.snakemake("-n", *overlay)
+    trained = set(re.findall(r"wildcards: run=(\S+)", ended.text))
+    assert trained and all(run.endswith("-s4") for run in trained)
+
+
+def test_a_shorter_context_regrades_and_never_predicts_again(finished: Checkout) -> None:
+    overlay = finished.overlay("mine.yaml", {"experiments": {"short_cot": {"contexts": [64, 256]}}})
+    jobs = finished.snakemake("-n", *overlay).jobs()
+    assert jobs["grade"] and "train" not in jobs and "generate" not in jobs
+
+
+def test_an_edited_grader_regrades_and_never_predicts_again(finished: Checkout) -> None:
+    path = finished.folder / "spo/grading/__init__.py"
+    path.write_text(path.read_text(encoding="utf-8") + "\n# edited\n", encoding="utf-8")
+    jobs = finished.snakemake("-n").jobs()
+    assert jobs["grade"] == jobs["score"] > 0 and jobs["figure"] and jobs["report"]
+    assert not {"prepare", "sft", "train", "generate"} & jobs.keys()
+
+
+def test_an_edited_figure_redraws_only(finished: Checkout) -> None:
+    path = finished.folder / "spo/analysis/figures.py"
+    path.write_text(path.read_text(encoding="utf-8") + "\n# edited\n", encoding="utf-8")
+    assert finished.snakemake("-n").jobs().keys() <= {"figure", "table", "report", "all"}
+
+
+def test_another_study_touches_nothing_of_this_one(finished: Checkout) -> None:
+    ended = finished.snakemake("-n", *SMOKE)
+    outputs = re.findall(r"^    output: (.*)$", ended.text, flags=re.MULTILINE)
+    assert outputs and all(Path(path).is_relative_to("results/smoke") for line in outputs for path in line.split(", "))

@@ -1,0 +1,106 @@
+"""The whole workflow for real, in miniature: every rule, twice the same bytes, through kills too."""
+
+from __future__ import annotations
+
+import random
+import signal
+import subprocess
+import sys
+
+import psutil
+import pytest
+
+from tests.workflow.conftest import SMOKE, Checkout, environment
+
+pytestmark = pytest.mark.slow
+
+#: What must be the same bytes in every run: everything but clocks, logs and what shows seconds.
+SAME = (
+    "results/smoke/data/**/*",
+    "results/smoke/models/**/*.safetensors",
+    "results/smoke/models/**/*.json",
+    "results/smoke/models/*/metrics.jsonl",
+    "results/smoke/runs/*/model/*.safetensors",
+    "results/smoke/runs/*/model/*.json",
+    "results/smoke/runs/*/metrics.jsonl",
+    "results/smoke/evals/**/*",
+    "results/smoke/figures/fig3a.csv",
+    "results/smoke/tables/table1.*",
+)
+
+
+def test_every_rule_runs_and_leaves_log_and_benchmark(smoked: Checkout) -> None:
+    results = smoked.folder / "results/smoke"
+    for rule in ("prepare", "sft", "train", "generate", "grade", "score", "figure", "table", "report"):
+        assert list((results / "logs" / rule).rglob("*.log")), rule
+        assert list((results / "benchmarks" / rule).rglob("*.tsv")), rule
+    for name in ("fig3a", "fig3c", "fig5a"):
+        for suffix in ("png", "pdf", "csv"):
+            assert (results / "figures" / f"{name}.{suffix}").stat().st_size > 100
+    assert (results / "tables/table1.md").read_text(encoding="utf-8").count("|") > 20
+    assert "<html" in (results / "report.html").read_text(encoding="utf-8").lower()
+
+
+def test_the_log_has_a_line_an_iteration(smoked: Checkout) -> None:
+    for run in (smoked.folder / "results/smoke/runs").iterdir():
+        log = (smoked.folder / f"results/smoke/logs/train/{run.name}.log").read_text(encoding="utf-8")
+        rows = (run / "metrics.jsonl").read_text(encoding="utf-8").splitlines()
+        assert len([line for line in log.splitlines() if line.startswith(run.name)]) == len(rows) == 3
+        assert "\r" not in log  # no progress bar where nobody looks
+
+
+def test_once_done_there_is_nothing_to_do(smoked: Checkout) -> None:
+    assert "Nothing to be done" in smoked.snakemake("-n", *SMOKE).text
+
+
+def test_models_are_what_transformers_expects(smoked: Checkout) -> None:
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    for folder in ("models/pupil", "runs/sleuth-knights-spo_tree-s1/model"):
+        model = AutoModelForCausalLM.from_pretrained(smoked.folder / "results/smoke" / folder)
+        tokenizer = AutoTokenizer.from_pretrained(smoked.folder / "results/smoke" / folder)
+        assert model.config.eos_token_id == tokenizer.eos_token_id
+        assert model.get_input_embeddings().num_embeddings >= len(tokenizer)
+
+
+def test_snakemakes_own_report_has_figures_and_captions(smoked: Checkout) -> None:
+    ended = smoked.snakemake(*SMOKE, "--report", "report.html")
+    assert ended.code == 0, ended.text
+    page = (smoked.folder / "report.html").read_text(encoding="utf-8")
+    assert all(name in page for name in ("fig3a.png", "fig5a.png", "table1"))
+
+
+def test_kills_change_nothing(smoked: Checkout, checkout: Checkout) -> None:
+    """kill -9 of Snakemake or of a job, again and again; the same command every time; in the end the same bytes."""
+    dice = random.Random(0)
+    kills = {"snakemake": 0, "job": 0}
+    for _ in range(30):
+        if run_with_kills(checkout, dice, kills) == 0:
+            break
+    assert kills["snakemake"] >= 3 and kills["job"] >= 3
+    expected, found = smoked.files(*SAME), checkout.files(*SAME)
+    assert len(expected) > 100 and list(found) == list(expected)
+    assert not [name for name in expected if found[name] != expected[name]]
+
+
+def run_with_kills(checkout: Checkout, dice: random.Random, kills: dict[str, int]) -> int:
+    """Exit code of Snakemake, which is killed at a random moment, or sees its jobs killed, ten times in all."""
+    command = [sys.executable, "-m", "snakemake", "--cores", "2", *SMOKE]
+    with (checkout.folder / "last.log").open("w") as log:
+        process = subprocess.Popen(command, cwd=checkout.folder, env=environment(), stdout=log, stderr=log)
+        while True:
+            try:
+                return process.wait(timeout=dice.uniform(3, 9) if sum(kills.values()) < 10 else 600)
+            except subprocess.TimeoutExpired:
+                what, victim = choose(process, dice)
+                kills[what] += 1
+                victim.send_signal(signal.SIGKILL)
+
+
+def choose(process: subprocess.Popen, dice: random.Random) -> tuple[str, psutil.Process]:
+    """Snakemake alone (its jobs live on) or one of its jobs."""
+    snakemake = psutil.Process(process.pid)
+    jobs = [child for child in snakemake.children(recursive=True) if "spo" in child.cmdline()]
+    if jobs and dice.random() < 0.6:
+        return "job", dice.choice(jobs)
+    return "snakemake", snakemake
