@@ -13,6 +13,9 @@ min_version("9.27")
 include: "workflow/rules/common.smk"
 
 
+report: "workflow/report/workflow.rst"
+
+
 pathvars:
     results=STUDY.results,
     pictures=STUDY.pictures,

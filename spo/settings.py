@@ -138,7 +138,8 @@ class Sft:
     checkpoint_every_steps: Positive = 200
     """Steps between checkpoints."""
     dtype: Literal["float32", "bfloat16"] = "float32"
-    """Precision of matrix products; parameters and optimizer stay float32."""
+    """Precision of activations; parameters and optimizer stay float32. `bfloat16` needs a processor that has it, and is
+    float32 elsewhere."""
 
 
 @settings

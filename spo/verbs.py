@@ -50,6 +50,7 @@ def sft(options: argparse.Namespace) -> None:
     )
     weights = transformer.initial_weights(settings.architecture, tokenizer.vocabulary_size, settings.sft.seed)
     policy = Engine(transformer.geometry(start), weights, tokenizer.eos_id, start)
+    policy.train_in(settings.sft.dtype)
     encoded = zip(tokenizer.encode_many(prompts), tokenizer.encode_many([row["response"] for row in rows]), strict=True)
     examples = [(prompt, (*response, tokenizer.eos_id)) for prompt, response in encoded]
     limit = settings.architecture.max_position_tokens
@@ -228,10 +229,7 @@ def report(options: argparse.Namespace) -> None:
 
 
 def check(options: argparse.Namespace) -> None:
-    """Read and check a config without running anything; `--schema` prints the JSON schema instead."""
+    """Read and check a config without running anything, and say what it would do."""
     from spo import config
 
-    study = config.load(options.config)
-    print(
-        f"{study.study}: {len(config.runs(study))} runs, {len(study.figures)} figures, {len(study.tables)} tables: ok"
-    )
+    print(config.summary(config.load(options.config)))

@@ -42,7 +42,13 @@ ROOMS = {
     "desk": Room(
         ("spo.config",),
         (*GROUND, "spo.config", "spo.analysis.slices", "pydantic", "yaml", "annotated_types")
-        + ("spo.data:DATASETS", "spo.grading:GRADERS", "spo.policy:BACKENDS", "spo.credit.partition:PARTITIONS"),
+        + (
+            "spo.data:DATASETS",
+            "spo.data:check_settings",
+            "spo.grading:GRADERS",
+            "spo.policy:BACKENDS",
+            "spo.credit.partition:PARTITIONS",
+        ),
     ),
 }
 EVERYTHING = ("spo.__main__", "spo.verbs")  # the command line joins all rooms, lazily

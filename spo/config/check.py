@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from spo.config import plan
+from spo.config.layers import one_line
 from spo.config.study import Experiment, Figure, Study, Table
 from spo.config.validate import unknown
 from spo.errors import UserError
@@ -20,7 +21,7 @@ RESERVED = frozenset(
 def check(study: Study) -> None:
     """Raise UserError, one line with the dotted key, for the first thing in `study` that cannot work."""
     for name, dataset in study.datasets.items():
-        _dataset(f"datasets.{name}", dataset)
+        _dataset(name, dataset)
     for name, model in study.models.items():
         _model(f"models.{name}", model, study)
     for name, protocol in study.protocols.items():
@@ -49,14 +50,19 @@ def _refuse(where: str, problem: str) -> None:
     raise UserError(f"config: {where}: {problem}")
 
 
-def _dataset(where: str, dataset: Dataset) -> None:
-    from spo.data import DATASETS
+def _dataset(name: str, dataset: Dataset) -> None:
+    from spo.data import DATASETS, check_settings
     from spo.grading import GRADERS
 
+    where = f"datasets.{name}"
     _known(f"{where}.source", dataset.source, DATASETS, "dataset source")
     _known(f"{where}.grader", dataset.grader, GRADERS, "grader")
     if "{question}" not in dataset.prompt:
         _refuse(f"{where}.prompt", "should contain {question}, where the question goes")
+    try:
+        check_settings(name, dataset)
+    except UserError as error:
+        raise UserError(one_line(f"config: {error}")) from None
 
 
 def _model(where: str, model: Model, study: Study) -> None:

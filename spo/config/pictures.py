@@ -73,9 +73,9 @@ def report_slice(study: Study, command: str) -> slices.Report:
     )
 
 
-def digest(study: Study) -> str:
-    """Sixteen hex digits that name the resolved config."""
-    return hashlib.sha256(slice_json(study).encode()).hexdigest()[:16]
+def digest(*settings: object) -> str:
+    """16 hexadecimal digits that change with any of the settings."""
+    return hashlib.sha256("\n".join(map(slice_json, settings)).encode()).hexdigest()[:16]
 
 
 def reads(study: Study, picture: Figure | Table) -> list[str]:

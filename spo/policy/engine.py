@@ -51,6 +51,11 @@ class Engine:
         self.train_dtype = torch.float32
         self._weights = {name: tensor.detach().float().requires_grad_() for name, tensor in weights.items()}
 
+    def train_in(self, dtype: str) -> None:
+        """Compute `token_logprobs` in `float32` or `bfloat16`; float32 where a processor only imitates the latter."""
+        native = torch.cuda.is_available() or torch.cpu.get_capabilities().get("avx512_bf16", False)
+        self.train_dtype = torch.bfloat16 if dtype == "bfloat16" and native else torch.float32
+
     @classmethod
     def open(cls, folder: Path, eos_id: int) -> Engine:
         """Load `config.json` and `model.safetensors`; UserError names what is missing or unsupported."""

@@ -10,16 +10,27 @@ from tests.workflow.conftest import Checkout
 ANNOUNCEMENT = "Using workflow specific profile profiles/default for setting default command line arguments."
 LIMIT_S = 3.0
 
-GOOD = "iterations:"
 MISTAKES = {
     "missing": (("    source: stories\n", ""), "config: datasets.stories.source: missing"),
-    "misspelt": (("rollouts_per_cut:", "rollouts_per_cuts:"), "rollouts_per_cuts: unknown key (did you mean rollouts_per_cut?)"),
-    "wrong type": (("problems_per_iteration: ", "problems_per_iteration: many # "), "should be a whole number, not 'many'"),
-    "out of range": (("samples_per_problem: 1}", "samples_per_problem: 0}"), "samples_per_problem: should be at least 1, not 0"),
+    "misspelt": (
+        ("rollouts_per_cut:", "rollouts_per_cuts:"),
+        "rollouts_per_cuts: unknown key (did you mean rollouts_per_cut?)",
+    ),
+    "wrong type": (
+        ("problems_per_iteration: ", "problems_per_iteration: many # "),
+        "should be a whole number, not 'many'",
+    ),
+    "out of range": (
+        ("samples_per_problem: 1}", "samples_per_problem: 0}"),
+        "samples_per_problem: should be at least 1, not 0",
+    ),
     "unknown name": (("    draw: accuracy_bars", "    draw: acuracy_bars"), "(did you mean accuracy_bars?)"),
-    "same key twice": (("study: laptop", "study: laptop\nstudy: other"), "config: study: the same key twice (config/config.yaml, lines"),
+    "same key twice": (
+        ("study: laptop", "study: laptop\nstudy: other"),
+        "config: study: the same key twice (config/config.yaml, lines",
+    ),
     "tab": (("  stories:\n", "\tstories:\n"), "a tab; YAML is indented with spaces"),
-}  # fmt: skip
+}
 
 
 def only_line(ended) -> str:

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
+import json
 import random
 import signal
 import subprocess
 import sys
+from pathlib import Path
 
 import psutil
 import pytest
@@ -84,23 +87,49 @@ def test_kills_change_nothing(smoked: Checkout, checkout: Checkout) -> None:
 
 
 def run_with_kills(checkout: Checkout, dice: random.Random, kills: dict[str, int]) -> int:
-    """Exit code of Snakemake, which is killed at a random moment, or sees its jobs killed, ten times in all."""
+    """Exit code of Snakemake, which is killed, or sees its jobs killed, at random moments, ten times in all."""
     command = [sys.executable, "-m", "snakemake", "--cores", "2", *SMOKE]
     with (checkout.folder / "last.log").open("w") as log:
         process = subprocess.Popen(command, cwd=checkout.folder, env=environment(), stdout=log, stderr=log)
         while True:
             try:
-                return process.wait(timeout=dice.uniform(3, 9) if sum(kills.values()) < 10 else 600)
+                return process.wait(timeout=dice.uniform(2, 7) if sum(kills.values()) < 10 else 600)
             except subprocess.TimeoutExpired:
-                what, victim = choose(process, dice)
-                kills[what] += 1
-                victim.send_signal(signal.SIGKILL)
+                kill(process, dice, kills)
 
 
-def choose(process: subprocess.Popen, dice: random.Random) -> tuple[str, psutil.Process]:
-    """Snakemake alone (its jobs live on) or one of its jobs."""
+def kill(process: subprocess.Popen, dice: random.Random, kills: dict[str, int]) -> None:
+    """In turn one of the jobs that run now, and Snakemake alone (its jobs live on)."""
     snakemake = psutil.Process(process.pid)
-    jobs = [child for child in snakemake.children(recursive=True) if "spo" in child.cmdline()]
-    if jobs and dice.random() < 0.6:
-        return "job", dice.choice(jobs)
-    return "snakemake", snakemake
+    if kills["job"] > kills["snakemake"]:
+        snakemake.send_signal(signal.SIGKILL)
+        kills["snakemake"] += 1
+        return
+    # A job may end while it is looked at; then the next moment will do.
+    with contextlib.suppress(psutil.NoSuchProcess):
+        jobs = [child for child in snakemake.children(recursive=True) if "spo" in child.cmdline()]
+        if jobs:
+            dice.choice(jobs).send_signal(signal.SIGKILL)
+            kills["job"] += 1
+
+
+def test_the_same_workflow_on_real_problems(
+    checkout: Checkout, data_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """GSM8K itself, every rule of `config/gsm8k_tiny.yaml`, with little training and few test problems."""
+    monkeypatch.setenv("SPO_DATA", str(data_folder))
+    cut = {
+        "datasets": {"gsm8k": {"test": 40, "demonstrations": 500, "validation": 40}},
+        "models": {"freshman": {"sft": {"steps": 20, "log_every_steps": 10}}},
+        "training": {"iterations": 1, "validate_every": 1, "validation_problems": 8, "max_response_tokens": 64},
+        "experiments": {"gsm8k": {"seeds": [1], "contexts": [128, 192, 256]}},
+    }
+    checkout.overlay("cut.yaml", cut)
+    ended = checkout.snakemake("--cores", "2", "--configfile", "config/gsm8k_tiny.yaml", "cut.yaml")
+    assert ended.code == 0, ended.text
+    results = checkout.folder / "results/gsm8k_tiny"
+    for policy in ("freshman", *(f"freshman-gsm8k-{method}-s1" for method in ("grpo", "spo_chain", "spo_tree"))):
+        score = json.loads((results / f"evals/{policy}/gsm8k/greedy/score.json").read_text(encoding="utf-8"))
+        assert score["problems"] == 40 and list(score["contexts"]) == ["128", "192", "256"]
+        assert all(0 <= row["low"] <= row["accuracy"] <= row["high"] <= 1 for row in score["contexts"].values())
+    assert (results / "figures/gsm8k_bars.png").stat().st_size > 1000

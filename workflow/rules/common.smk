@@ -146,12 +146,23 @@ def report_files(wildcards):
 # ---- where training and generation keep their progress: in no rule's output, since Snakemake deletes outputs -----------
 
 
+# The folder is named by all settings that its content depends on: a changed setting begins in a new folder, and going back to
+# the old one finds the old progress.
+
+
+def model_digest(model):
+    settings = STUDY.models[model]
+    return desk.digest(settings, STUDY.datasets[settings.sft.dataset] if settings.sft else None)
+
+
 def model_state(wildcards):
-    return f"{STUDY.results}/state/{wildcards.model}"
+    return f"{STUDY.results}/state/{wildcards.model}/{model_digest(wildcards.model)}"
 
 
 def run_state(wildcards):
-    return f"{STUDY.results}/state/{wildcards.run}"
+    run = RUNS[wildcards.run]
+    digest = desk.digest(run.train, STUDY.datasets[run.dataset], model_digest(run.model))
+    return f"{STUDY.results}/state/{wildcards.run}/{digest}"
 
 
 def predictions_state(wildcards):

@@ -82,7 +82,7 @@ rule report:
         tables=expand("<results>/tables/{table}.md", table=TABLES),
         code=code("analysis/*.py"),
     output:
-        html="<results>/report.html",
+        html=report("<results>/report.html", caption="../report/report.rst", category="Report"),
     log:
         "<logs>/report/report.log",
     benchmark:

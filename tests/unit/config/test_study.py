@@ -133,23 +133,46 @@ ONE = "experiments.one"
 @pytest.mark.parametrize(
     ("changes", "expected"),
     [
-        ({"datasets": {"tales": {"source": "storys"}}}, "datasets.tales.source: unknown dataset source storys (did you mean stories?)"),
-        ({"datasets": {"tales": {"grader": "final_lin"}}}, "datasets.tales.grader: unknown grader final_lin (did you mean final_line?)"),
+        (
+            {"datasets": {"tales": {"source": "storys"}}},
+            "datasets.tales.source: unknown dataset source storys (did you mean stories?)",
+        ),
+        (
+            {"datasets": {"tales": {"grader": "final_lin"}}},
+            "datasets.tales.grader: unknown grader final_lin (did you mean final_line?)",
+        ),
+        ({"datasets": {"tales": {"options": {"stepps": [2, 3]}}}}, "datasets.tales.options.stepps: unknown option"),
+        ({"datasets": {"tales": {"options": {"steps": [3, 2]}}}}, "datasets.tales.options.steps"),
         ({"datasets": {"tales": {"prompt": "Q:"}}}, "datasets.tales.prompt: should contain {question}"),
-        ({"models": {"tiny": {"sft": {"dataset": "tale"}}}}, "models.tiny.sft.dataset: unknown dataset tale (did you mean tales?)"),
+        (
+            {"models": {"tiny": {"sft": {"dataset": "tale"}}}},
+            "models.tiny.sft.dataset: unknown dataset tale (did you mean tales?)",
+        ),
         ({"models": {"tiny": {"path": "x"}}}, "models.tiny: give either `sft`"),
         ({"models": {"other": {}}}, "models.other: give either `sft`"),
-        ({"datasets": {"tales": {"demonstrations": 0}}}, "datasets.tales.demonstrations: 0, but models.tiny.sft learns from them"),
-        ({"protocols": {"greedy": {"backend": "engin"}}}, "protocols.greedy.backend: unknown backend engin (did you mean engine?)"),
-        ({"training": {"backend": "engines"}}, "methods.grpo.train.backend: unknown backend engines (did you mean engine?)"),
+        (
+            {"datasets": {"tales": {"demonstrations": 0}}},
+            "datasets.tales.demonstrations: 0, but models.tiny.sft learns from them",
+        ),
+        (
+            {"protocols": {"greedy": {"backend": "engin"}}},
+            "protocols.greedy.backend: unknown backend engin (did you mean engine?)",
+        ),
+        (
+            {"training": {"backend": "engines"}},
+            "methods.grpo.train.backend: unknown backend engines (did you mean engine?)",
+        ),
         ({"training": {"iterationss": 1}}, "training.iterationss: unknown key (did you mean iterations?)"),
         ({"training": {"seed": 1}}, "training.seed: seeds come from experiments.*.seeds"),
         ({"methods": {"grpo": {"base": "grop"}}}, "methods.grpo.base: unknown method grop (did you mean grpo?)"),
         ({"methods": {"chain": {"base": "chain.int2"}}}, "is a circle"),
-        ({"methods": {"grpo": {"train": {"credit": {"intervall": 2}}}}}, "methods.grpo.train.credit.intervall: unknown key"),
+        (
+            {"methods": {"grpo": {"train": {"credit": {"intervall": 2}}}}},
+            "methods.grpo.train.credit.intervall: unknown key",
+        ),
         (
             {"methods": {"chain": {"train": {"credit": {"partition": {"name": "cutpoint_intervall"}}}}}},
-            "methods.chain.train.credit.partition.name: unknown partition cutpoint_intervall (did you mean cutpoint_interval?)",
+            "methods.chain.train.credit.partition.name: unknown partition cutpoint_intervall (did you mean",
         ),
         ({"experiments": {"one": {"model": "tinny"}}}, f"{ONE}.model: unknown model tinny (did you mean tiny?)"),
         ({"experiments": {"one": {"dataset": "tails"}}}, f"{ONE}.dataset: unknown dataset tails (did you mean tales?)"),
@@ -160,33 +183,63 @@ ONE = "experiments.one"
         ({"experiments": {"one": {"seeds": []}}}, f"{ONE}.seeds: should have at least 1 item"),
         ({"experiments": {"one": {"seeds": [-1]}}}, f"{ONE}.seeds.0: should be at least 0, not -1"),
         ({"experiments": {"one": {"contexts": [256, 64]}}}, f"{ONE}.contexts: should ascend"),
-        ({"experiments": {"one": {"contexts": [64, 9999]}}}, f"{ONE}.contexts: 9999, but models.tiny.architecture.max_position_tokens is 2048"),
-        ({"experiments": {"one": {"paper_contexts": [1]}}}, f"{ONE}.paper_contexts: should have as many entries as contexts, 2"),
-        ({"experiments": {"one": {"protocols": ["gredy"]}}}, f"{ONE}.protocols: unknown protocol gredy (did you mean greedy?)"),
-        ({"experiments": {"one": {"overrides": {"chian": {}}}}}, f"{ONE}.overrides.chian: unknown method of this experiment chian"),
+        (
+            {"experiments": {"one": {"contexts": [64, 9999]}}},
+            f"{ONE}.contexts: 9999, but models.tiny.architecture.max_position_tokens is 2048",
+        ),
+        (
+            {"experiments": {"one": {"paper_contexts": [1]}}},
+            f"{ONE}.paper_contexts: should have as many entries as contexts, 2",
+        ),
+        (
+            {"experiments": {"one": {"protocols": ["gredy"]}}},
+            f"{ONE}.protocols: unknown protocol gredy (did you mean greedy?)",
+        ),
+        (
+            {"experiments": {"one": {"overrides": {"chian": {}}}}},
+            f"{ONE}.overrides.chian: unknown method of this experiment chian",
+        ),
         ({"experiments": {"one": {"overrides": {"chain": {"lr": 1}}}}}, f"{ONE}.overrides.chain.lr: unknown key"),
         ({"experiments": {"one": {"train": {"optimizer": {"lrr": 1}}}}}, f"{ONE}.train.optimizer.lrr: unknown key"),
-        ({"experiments": {"one": {"train": {"validation_problems": 301}}}}, f"{ONE}.train.validation_problems: 301, but"),
-        ({"experiments": {"one": {"train": {"problems_per_iteration": 51}}}}, f"{ONE}.train.problems_per_iteration: 51, but"),
+        (
+            {"experiments": {"one": {"train": {"validation_problems": 301}}}},
+            f"{ONE}.train.validation_problems: 301, but",
+        ),
+        (
+            {"experiments": {"one": {"train": {"problems_per_iteration": 51}}}},
+            f"{ONE}.train.problems_per_iteration: 51, but",
+        ),
         ({"experiments": {"one": {"train": {"context_tokens": 4096}}}}, f"{ONE}.train.context_tokens: 4096, but"),
-        ({"experiments": {"one": {"pairs": [["grpo", "chan"]]}}}, f"{ONE}.pairs: unknown method of this experiment chan (did you mean chain?)"),
+        (
+            {"experiments": {"one": {"pairs": [["grpo", "chan"]]}}},
+            f"{ONE}.pairs: unknown method of this experiment chan (did you mean chain?)",
+        ),
         (
             {"experiments": {"two": SMALL["experiments"]["one"] | {"train": {"epochs": 2}}}},
-            "experiments.two.train: run tiny-tales-grpo-s1 is also in experiments.one, with another batch_episodes, epochs",
+            "experiments.two.train: run tiny-tales-grpo-s1 is also in experiments.one, with another",
         ),
-        ({"figures": {"bars": {"draw": "accuracy_bar"}}}, "figures.bars.draw: unknown kind of figure accuracy_bar (did you mean"),
-        ({"figures": {"bars": {"experiment": "on"}}}, "figures.bars.experiment: unknown experiment on (did you mean one?)"),
+        (
+            {"figures": {"bars": {"draw": "accuracy_bar"}}},
+            "figures.bars.draw: unknown kind of figure accuracy_bar (did you mean",
+        ),
+        (
+            {"figures": {"bars": {"experiment": "on"}}},
+            "figures.bars.experiment: unknown experiment on (did you mean one?)",
+        ),
         ({"figures": {"bars": {"context": 65}}}, "figures.bars.context: unknown context of that experiment 65"),
         ({"figures": {"bars": {"protocol": "x"}}}, "figures.bars.protocol: unknown protocol of that experiment x"),
         ({"figures": {"bars": {"dataset": "x"}}}, "figures.bars.dataset: unknown test set of that experiment x"),
         ({"figures": {"bars": {"methods": ["x"]}}}, "figures.bars.methods: unknown method of that experiment x"),
-        ({"figures": {"bars": {"paper": "fig3"}}}, "figures.bars.paper: unknown entry of config/paper_numbers.yaml fig3"),
+        (
+            {"figures": {"bars": {"paper": "fig3"}}},
+            "figures.bars.paper: unknown entry of config/paper_numbers.yaml fig3",
+        ),
         ({"tables": {"contexts": {"make": "x"}}}, "tables.contexts.make: unknown kind of table x"),
         ({"tables": {"bars": SMALL["tables"]["contexts"]}}, "tables.bars: a figure has this name too"),
         ({"figures": {"train": SMALL["figures"]["bars"]}}, "figures.train: train is the name of a rule"),
         ({"style": {"colours": {"grop": "#000000"}}}, "style.colours.grop: unknown method grop (did you mean grpo?)"),
     ],
-)  # fmt: skip
+)
 def test_what_does_not_fit_together_is_one_line(tmp_path: Path, changes: dict, expected: str) -> None:
     with pytest.raises(UserError) as error:
         config.pictures(study(tmp_path, changes), NUMBERS)

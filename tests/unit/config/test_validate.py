@@ -34,7 +34,11 @@ def line(cls: type, data: object) -> str:
         (Train, {"credit": 3}, "credit: should be a mapping, not 3"),
         (Train, {"credit": None}, "credit: should be a mapping, not None"),
         (Train, {"credit": CHAIN | {"partition": {"intervall": 2}}}, "unknown key (did you mean interval?)"),
-        (Train, {"credit": CHAIN | {"branches": [2]}}, "credit.branches: unknown key (there are kind, samples_per_problem,"),
+        (
+            Train,
+            {"credit": CHAIN | {"branches": [2]}},
+            "credit.branches: unknown key (there are kind, samples_per_problem,",
+        ),
         (Train, {"credit": TREE | {"branches": []}}, "credit.branches: should have at least 1 item, not 0"),
         (Train, {"credit": TREE | {"branches": [2, 0]}}, "credit.branches.1: should be at least 1, not 0"),
         (Train, {"credit": TREE | {"replay": {"max_ages": 1}}}, "credit.replay.max_ages: unknown key"),
@@ -43,8 +47,16 @@ def line(cls: type, data: object) -> str:
         (Train, {"credit": GROUP, "iterations": True}, "iterations: should be a whole number, not True"),
         (Train, {"credit": GROUP, "iterations": 0}, "iterations: should be at least 1, not 0"),
         (Train, {"credit": GROUP, "optimizer": {"lr": -1}}, "optimizer.lr: should be greater than 0, not -1"),
-        (Train, {"credit": GROUP, "optimizer": {"lr": float("inf")}}, "optimizer.lr: should be a finite number, not inf"),
-        (Train, {"credit": GROUP, "optimizer": {"lr": float("nan")}}, "optimizer.lr: should be a finite number, not nan"),
+        (
+            Train,
+            {"credit": GROUP, "optimizer": {"lr": float("inf")}},
+            "optimizer.lr: should be a finite number, not inf",
+        ),
+        (
+            Train,
+            {"credit": GROUP, "optimizer": {"lr": float("nan")}},
+            "optimizer.lr: should be a finite number, not nan",
+        ),
         (Train, {"credit": GROUP, "loss": {"whiten": "yes"}}, "loss.whiten: should be true or false, not 'yes'"),
         (Train, {"credit": GROUP, "loss": {"kl_over": "mas"}}, "loss.kl_over: unknown value mas (did you mean mask?)"),
         (Train, {"credit": GROUP, "sampling": {"top_p": 0}}, "sampling.top_p: should be greater than 0, not 0"),
@@ -61,12 +73,24 @@ def line(cls: type, data: object) -> str:
         (Study, {"datasets": {"x" * 65: {"source": "s", "grader": "g"}}}, "names have lower-case letters"),
         (Study, {"datasets": {"a": {"source": "s"}}}, "datasets.a.grader: missing"),
         (Study, {"datasets": {"a": 3}}, "datasets.a: should be a mapping, not 3"),
-        (Study, {"models": {"a": {"sft": {"dataset": "d", "stpes": 3}}}}, "models.a.sft.stpes: unknown key (did you mean steps?)"),
-        (Study, {"style": {"colours": {"grpo": "red"}}}, "style.colours.grpo: should be a hex colour such as #0072B2, not 'red'"),
+        (
+            Study,
+            {"models": {"a": {"sft": {"dataset": "d", "stpes": 3}}}},
+            "models.a.sft.stpes: unknown key (did you mean steps?)",
+        ),
+        (
+            Study,
+            {"style": {"colours": {"grpo": "red"}}},
+            "style.colours.grpo: should be a hex colour such as #0072B2, not 'red'",
+        ),
         (Study, {"style": {"dpi": 5}}, "style.dpi: should be at least 50, not 5"),
-        (Study, {"figures": {"f": {"draw": "d", "title": "t", "experiment": "e", "x": ["second"]}}}, "(did you mean seconds?)"),
+        (
+            Study,
+            {"figures": {"f": {"draw": "d", "title": "t", "experiment": "e", "x": ["second"]}}},
+            "(did you mean seconds?)",
+        ),
     ],
-)  # fmt: skip
+)
 def test_one_line_for_everything_that_is_wrong(cls: type, data: object, expected: str) -> None:
     found = line(cls, data)
     assert found.startswith("config: ")
