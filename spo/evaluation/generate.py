@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import sys
+import shutil
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
@@ -30,25 +30,17 @@ def run(
     """
     size = max(1, protocol.batch_rows // protocol.samples_per_problem)
     parts = [problems[i : i + size] for i in range(0, len(problems), size)]
-    folder = state / seeds_name(fingerprint)
+    folder = state / f"{seeds.key(repr(sorted(fingerprint.items()))):016x}"
     rows: list[dict] = []
-    for number, part in enumerate(parts):
-        path = folder / f"part-{number:05d}.jsonl"
-        if not path.exists():
-            store.write_jsonl(path, _predict(policy, part, encode, protocol, context_tokens))
-        rows += store.read_jsonl(path)
-        print(
-            f"{output}: {min(len(problems), (number + 1) * size)}/{len(problems)} problems", file=sys.stderr, flush=True
-        )
-    store.write_jsonl(output, rows)
-    for path in sorted(folder.glob("part-*.jsonl")):
-        path.unlink()
-    folder.rmdir()
-
-
-def seeds_name(fingerprint: Mapping[str, object]) -> str:
-    """A folder name for one configuration: predictions of another one are never mixed in."""
-    return f"{seeds.key(repr(sorted(fingerprint.items()))):016x}"
+    with store.locked(state):
+        for number, part in enumerate(parts):
+            path = folder / f"part-{number:05d}.jsonl"
+            if not path.exists():
+                store.write_jsonl(path, _predict(policy, part, encode, protocol, context_tokens))
+            rows += store.read_jsonl(path)
+            print(f"{output}: {min(len(problems), (number + 1) * size)}/{len(problems)} problems", flush=True)
+        store.write_jsonl(output, rows)
+        shutil.rmtree(folder)
 
 
 def _predict(

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import numpy as np
+
 from spo.credit.groups import group_advantages
+from spo.credit.partition import cutpoints
 from spo.methods.report import responses, summary
 from spo.methods.world import Collected, Memory, World
 from spo.types import Episode, Problem
@@ -28,5 +31,11 @@ def collect(world: World, problems: Sequence[Problem], memory: Memory) -> Collec
                     advantages=(float(advantage),) * length,
                 )
             )
-    sampled = sum(len(t.response_ids) for group in groups for t in group)
-    return Collected(tuple(episodes), summary(responses(groups), rewards, gap) | {"sampled_tokens": sampled})
+    flat = [trajectory for group in groups for trajectory in group]
+    metrics = summary(responses(groups), rewards, gap) | {
+        "cutpoints": float(np.mean([len(cutpoints(t.logprobs)) for t in flat])),
+        "segments": 1.0,
+        "mc_points": 0,
+        "sampled_tokens": sum(len(t.response_ids) for t in flat),
+    }
+    return Collected(tuple(episodes), metrics)

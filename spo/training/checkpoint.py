@@ -6,12 +6,10 @@ A checkpoint is a folder `step-{done}` with the weights and Adam moments (safete
 
 from __future__ import annotations
 
-import fcntl
 import os
 import shutil
 import sys
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -35,18 +33,6 @@ class State:
     tensors: Mapping[str, Tensor]
     memory: Memory
     counters: dict[str, float]
-
-
-@contextmanager
-def locked(folder: Path) -> Iterator[None]:
-    """Hold the folder for one trainer; UserError if another has it. The lock ends with the process, however it ends."""
-    folder.mkdir(parents=True, exist_ok=True)
-    with open(folder / "lock", "w") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            raise UserError(f"{folder}: another process is training here; wait for it or stop it") from None
-        yield
 
 
 def claim(folder: Path, fingerprint: Mapping[str, object]) -> None:

@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from spo import store
 from spo.errors import RunFailure
 from spo.methods.world import Clock
 from spo.training import checkpoint
@@ -50,7 +51,7 @@ def run(
     seconds to `state/timing.jsonl`; both are cut back on resume, so a killed run ends in the metrics and weights of
     an undisturbed one. SIGTERM finishes the iteration, saves, and raises RunFailure.
     """
-    with checkpoint.locked(state), _polite() as told_to_stop:
+    with store.locked(state), _polite() as told_to_stop:
         checkpoint.claim(state, fingerprint)
         found = checkpoint.load(state)
         done, memory, counters = -1, (), {"sampled_tokens_total": 0.0, "seconds_total": 0.0}

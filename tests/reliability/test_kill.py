@@ -11,7 +11,8 @@ from dataclasses import replace
 import pytest
 import torch
 
-from spo.errors import RunFailure, UserError
+from spo import store
+from spo.errors import RunFailure
 from spo.settings import Architecture, Sft
 from spo.training import checkpoint, sft
 from tests import tiny
@@ -149,9 +150,26 @@ def test_only_damaged_checkpoints_are_never_a_fresh_start(folder, tmp_path):
         tiny.train(tiny.BASE, folder, tmp_path)
 
 
-def test_two_trainers_never_share_a_state(folder, tmp_path):
-    with checkpoint.locked(tmp_path), pytest.raises(UserError, match="another process is training here"):
-        tiny.train(tiny.BASE, folder, tmp_path)
+def test_a_second_trainer_waits_and_finds_the_work_done(folder, tmp_path):
+    """What happens when the workflow is killed, its jobs live on, and the same command starts them again."""
+    tiny.train(tiny.BASE, folder, tmp_path / "calm")
+    release, hold = os.pipe()
+    first = os.fork()
+    if first == 0:
+        with store.locked(tmp_path / "shared"):
+            os.read(release, 1)
+        os._exit(0)
+    time.sleep(0.3)
+    second = os.fork()
+    if second == 0:
+        tiny.train(tiny.BASE, folder, tmp_path / "shared")
+        os._exit(0)
+    time.sleep(1.0)
+    assert os.waitpid(second, os.WNOHANG) == (0, 0)
+    assert not (tmp_path / "shared" / "metrics.jsonl").exists()
+    os.write(hold, b"x")
+    assert os.waitpid(first, 0)[1] == os.waitpid(second, 0)[1] == 0
+    assert outcome(tmp_path / "calm") == outcome(tmp_path / "shared")
 
 
 def test_two_checkpoints_are_kept(folder, tmp_path):

@@ -62,11 +62,12 @@ class Checkout:
         return self.run(sys.executable, "-m", "snakemake", *arguments, timeout_s=timeout_s)
 
     def edit(self, name: str, *changes: tuple[str, str]) -> None:
+        """Replace the first occurrence of each old text."""
         path = self.folder / name
         text = path.read_text(encoding="utf-8")
         for old, new in changes:
-            assert text.count(old) == 1, f"{old!r} occurs {text.count(old)} times in {name}"
-            text = text.replace(old, new)
+            assert old in text, f"{name} no longer has {old!r}"
+            text = text.replace(old, new, 1)
         path.write_text(text, encoding="utf-8")
 
     def overlay(self, name: str, content: dict) -> tuple[str, str]:

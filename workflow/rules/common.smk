@@ -68,7 +68,8 @@ def one_of(names):
 def code(*patterns):
     """Source files of `spo/`, as input of rules that are cheap to repeat when their code changes.
 
-    Training and generation do not list theirs: after a change there, remove what it outdates and run again.
+    Training and generation do not list theirs: after a change there, remove the state folders of what it outdates and
+    say what to repeat, as in `snakemake -R train`.
     """
     folder = Path(os.path.relpath(workflow.basedir)) / "spo"
     return sorted(str(path) for pattern in patterns for path in folder.glob(pattern))
