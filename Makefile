@@ -1,7 +1,8 @@
-# Two commands for a machine with Python 3.11 or 3.12, make and git. Each makes .venv the first time.
+# Commands for a machine with Python 3.11 or 3.12, make and git. Each makes .venv the first time.
 #
 #   make reproduce    every figure, table and the report of the laptop study
 #   make test         the whole test suite, slow tests included
+#   make reference    after `make reproduce`: copy what the README shows to reference/laptop
 #
 # PIP_ARGS goes to pip, for example to choose another package index.
 
@@ -12,7 +13,7 @@ PYTEST_ARGS ?=
 
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
 
-.PHONY: reproduce test clean
+.PHONY: reproduce test reference clean
 
 reproduce: .venv/installed
 	snakemake --cores all
@@ -29,6 +30,14 @@ test: .venv/installed
 	$(PYTHON) -m venv .venv
 	.venv/bin/python -m pip install --quiet $(PIP_ARGS) --constraint constraints.txt --editable '.[test]'
 	@touch $@
+
+# What the README shows: the small part of a finished laptop study, with the commit and the config that made it.
+reference:
+	test -f results/report.html && git diff --quiet HEAD -- spo workflow config Snakefile
+	mkdir -p reference/laptop
+	cp figures/*.png results/figures/*.csv results/figures/*.txt results/tables/*.md results/tables/*.csv reference/laptop/
+	printf 'Made by commit %s with config/config.yaml (SHA-256 %s).\n' \
+		"$$(git rev-parse HEAD)" "$$(sha256sum config/config.yaml | cut -d' ' -f1)" > reference/laptop/provenance.txt
 
 clean:
 	rm -rf .venv
