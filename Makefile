@@ -35,7 +35,8 @@ test: .venv/installed
 reference:
 	test -f results/report.html && git diff --quiet HEAD -- spo workflow config Snakefile
 	mkdir -p reference/laptop
-	cp figures/*.png results/figures/*.csv results/figures/*.txt results/tables/*.md results/tables/*.csv reference/laptop/
+	cp figures/*.png results/figures/*.csv results/figures/*.txt results/tables/*.md results/tables/*.csv \
+		results/report.html reference/laptop/
 	printf 'Made by commit %s with config/config.yaml (SHA-256 %s).\n' \
 		"$$(git rev-parse HEAD)" "$$(sha256sum config/config.yaml | cut -d' ' -f1)" > reference/laptop/provenance.txt
 
