@@ -34,7 +34,7 @@ ROOMS = {
     # Practice meets the world only as the type of what it is handed.
     "practice": Room(
         ("spo.methods", "spo.training"),
-        (*GROUND, *MATHS, "spo.methods", "spo.training", "spo.policy:Policy", "numpy", "torch", "safetensors", "tqdm"),
+        (*GROUND, *MATHS, "spo.methods", "spo.training", "spo.policy:Policy", "numpy", "torch", "safetensors"),
     ),
     "exam": Room(("spo.evaluation",), (*GROUND, *WORLD, "spo.evaluation", "numpy")),
     "press": Room(("spo.analysis",), (*GROUND, "spo.analysis", "numpy", "pandas", "scipy", "matplotlib")),
