@@ -1,0 +1,111 @@
+"""What a person at a terminal sees: one line for a mistake, progress where somebody looks."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import time
+from dataclasses import asdict, replace
+
+import pytest
+
+from spo import store
+from spo.config import slice_json
+from spo.settings import Dataset
+from spo.training import loop
+from tests import tiny
+
+
+def spo(*arguments: str) -> tuple[int, str, float]:
+    start = time.perf_counter()
+    done = subprocess.run([sys.executable, "-m", "spo", *arguments], capture_output=True, text=True, timeout=60)
+    return done.returncode, done.stderr, time.perf_counter() - start
+
+
+@pytest.fixture(scope="module")
+def study(tmp_path_factory):
+    """A folder with a model and the problems of the tiny task."""
+    folder = tmp_path_factory.mktemp("study")
+    tiny.model(folder / "model")
+    for split, rows in (("train", tiny.problems()[:30]), ("validation", tiny.problems()[30:])):
+        store.write_jsonl(folder / "data" / f"{split}.jsonl", rows)
+    return folder
+
+
+def train(study, settings) -> tuple[int, str, float]:
+    return spo(
+        *("train", "--name", "tiny-run", "--settings", slice_json(settings)),
+        *("--dataset", slice_json(Dataset(source="stories", grader="final_line"))),
+        *("--model", str(study / "model"), "--data", str(study / "data")),
+        *("--state", str(study / "state"), "--output", str(study / "out")),
+    )
+
+
+@pytest.mark.parametrize(
+    ("row", "said"),
+    [
+        ('{"question": "1 + 1?"}', "train.jsonl:2: field 'answer' is missing, empty or not text"),
+        ('{"question": "1 + 1?", "answer": "2"}', "train.jsonl:2: "),
+        ('{"question": ', "train.jsonl:2: not valid JSON"),
+        ("[1]", "train.jsonl:2: expected a JSON object, found a list"),
+    ],
+)
+def test_a_malformed_row_is_one_line_and_nothing_is_written(row, said, tmp_path):
+    good = json.dumps({"question": "How many?", "answer": "So many. #### 3"})
+    (tmp_path / "train.jsonl").write_text(f"{good}\n{row}\n")
+    (tmp_path / "test.jsonl").write_text(f"{good}\n")
+    settings = asdict(Dataset(source="gsm8k", grader="gsm8k", path=str(tmp_path), validation=1))
+    output = tmp_path / "out"
+    code, error, seconds = spo("prepare", "--name", "x", "--settings", json.dumps(settings), "--output", str(output))
+    assert (code, error.count("\n")) == (2, 1) and said in error and seconds < 3
+    assert not output.exists()
+
+
+def test_wrong_settings_are_one_line(tmp_path):
+    code, error, seconds = spo(
+        "prepare", "--name", "x", "--settings", '{"sourc": "stories"}', "--output", str(tmp_path / "x")
+    )
+    assert (code, error) == (2, "spo: config: sourc: unknown key (did you mean source?)\n") and seconds < 3
+
+
+def test_a_missing_model_is_one_line(study, tmp_path):
+    code, error, _ = train(replace_folder(study, tmp_path), tiny.BASE)
+    assert (code, error.count("\n")) == (2, 1) and "tokenizer.json does not exist" in error
+
+
+def replace_folder(study, empty):
+    """The study without its model."""
+    (empty / "data").symlink_to(study / "data")
+    (empty / "model").mkdir()
+    return empty
+
+
+def test_a_state_of_other_settings_is_one_line_and_stays(study):
+    assert train(study, replace(tiny.BASE, iterations=1))[0] == 0
+    before = {path: path.read_bytes() for path in (study / "state").rglob("*") if path.is_file()}
+    code, error, _ = train(study, replace(tiny.BASE, iterations=2))
+    assert (code, error.count("\n")) == (2, 1)
+    assert "state of another configuration: train.iterations (was 1, now 2); remove the folder" in error
+    assert before == {path: path.read_bytes() for path in (study / "state").rglob("*") if path.is_file()}
+
+
+@pytest.mark.parametrize("watched", [True, False])
+def test_progress_reaches_the_terminal_at_descriptor_3_and_nothing_else_does(study, tmp_path, watched):
+    """The workflow sends output to a log and leaves the terminal at descriptor 3."""
+    ours, theirs = os.openpty() if watched else os.pipe()[::-1]
+    child = os.fork()
+    if child == 0:
+        sys.stdout = (tmp_path / "log").open("w")
+        os.dup2(theirs if watched else sys.stdout.fileno(), loop.TERMINAL)
+        loop.TELL_EVERY_S = 0.0
+        tiny.train(tiny.BASE, study / "model", tmp_path / "state")
+        sys.stdout.close()
+        os._exit(0)
+    assert os.waitpid(child, 0)[1] == 0
+    lines = (tmp_path / "log").read_text().splitlines()
+    assert [line.split()[1] for line in lines] == ["0/4", "1/4", "2/4", "3/4", "4/4"]
+    if watched:
+        shown = os.read(ours, 65536).decode().splitlines()
+        assert shown[-1].startswith("tiny 4/4") and all(" eta " in line for line in shown) and len(shown) >= 4
