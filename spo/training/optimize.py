@@ -31,7 +31,9 @@ class Descent:
             (AdamW(outer, settings.lr, betas, settings.eps, decay, fused=True), settings.lr)
         ]
         if inner:
-            self.parts.append((Muon([weights[n] for n in inner], settings.muon_lr, decay), settings.muon_lr))
+            self.parts.append(
+                (Muon([w for n, w in weights.items() if n in inner], settings.muon_lr, decay), settings.muon_lr)
+            )
 
     def step(self) -> tuple[float, float]:
         """Clip, update, clear: (gradient norm before clipping, learning rate used).

@@ -58,6 +58,7 @@ def sft_run(state):
     policy = Engine(geometry, transformer.initial_weights(architecture, 20, 0), 1)
     examples = [((3 + i % 5, 4), (5 + i % 7, 6, 1)) for i in range(50)]
     settings = Sft(dataset="x", steps=60, batch_examples=8, log_every_steps=5, checkpoint_every_steps=10)
+    settings = replace(settings, optimizer=replace(settings.optimizer, muon_lr=0.02))
     sft.run(name="tiny", settings=settings, fingerprint={}, examples=examples, policy=policy, state=state)
 
 
