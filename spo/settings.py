@@ -192,6 +192,9 @@ class Chain:
     first_segment: Literal["estimate", "zero"] = "estimate"
     """`estimate`: the paper, V(start of response) is estimated too; `zero`: the official code, tokens before the first
     cutpoint get advantage 0 (spec §0 item 4a)."""
+    max_estimated_cuts: Positive | None = None
+    """Cuts of a response whose value is estimated, from its start; later ones are worth what the response earned
+    (VinePPO: 25, spec §4.4). Empty: all."""
     zero_confident: bool = False
     """Official code: tokens more probable than the threshold get advantage 0 even without mask (spec §0 item 4d)."""
 
@@ -245,13 +248,65 @@ class Group:
     """Divide by the standard deviation of the group (GRPO)."""
 
 
-Credit = Chain | Tree | Group
+@settings
+class Critic:
+    """PPO (spec §4.3): a second network says what every state is worth."""
+
+    kind: Literal["critic"] = "critic"
+    """Names the settings that belong here."""
+    samples_per_problem: Positive = 8
+    """Responses to a problem in an iteration."""
+    gamma: Share = 1.0
+    """Discount a token."""
+    lam: Share = 1.0
+    """Lambda of generalised advantage estimation; 1: the reward minus the critic's value."""
+    lr: Above | None = None
+    """Peak learning rate of the critic; empty: the policy's."""
+    value_clip_range: Above | None = 0.2
+    """A new value counts within this distance of the old one; empty: without bound."""
+
+
+@settings
+class Accepted:
+    """RestEM (spec §4.6): learn correct responses by heart, beginning at the starting policy each time."""
+
+    kind: Literal["accepted"] = "accepted"
+    """Names the settings that belong here."""
+    samples_per_problem: Positive = 8
+    """Responses to a problem in an iteration."""
+    keep_per_problem: Positive = 10
+    """Correct responses to a problem that are learnt at most, drawn at random."""
+    restart: bool = True
+    """Each iteration's training begins at the starting policy; false: at the current one."""
+
+
+@settings
+class Pairs:
+    """DPO-positive (spec §4.5): prefer correct responses to wrong ones."""
+
+    kind: Literal["pairs"] = "pairs"
+    """Names the settings that belong here."""
+    samples_per_problem: Positive = 64
+    """Responses to a problem in an iteration."""
+    pairs_per_problem: Positive = 64
+    """Pairs of a correct and a wrong response to a problem, at most, drawn at random."""
+    beta: Above = 0.3
+    """Weight of the log-ratios; the official value is 0.3 for GSM8K and 0.1 for MATH."""
+    penalty: AtLeast0 = 50.0
+    """Weight of what the correct response has lost in log-probability against the starting policy."""
+
+
+Credit = Chain | Tree | Group | Critic | Accepted | Pairs
 
 
 @settings
 class Loss:
     """Clipped policy loss (spec §5.3); each key that separates paper from official code has both behaviours."""
 
+    objective: Literal["clipped", "policy_iteration"] = "clipped"
+    """`clipped`: the clipped policy gradient; `policy_iteration`: the squared objective of Appendix B (spec §1.5)."""
+    beta: Above = 0.1
+    """`policy_iteration`: weight of the log-ratio to the starting policy."""
     clip_range: Above = 0.2
     """Probability ratios count between 1 minus and 1 plus this."""
     probability_mask: Share | None = None
@@ -278,7 +333,7 @@ class Train:
     """One RL run."""
 
     credit: Credit = field(metadata={"discriminator": "kind"})
-    """The method; `kind` is chain, tree or group."""
+    """The method, by its `kind`."""
     problems_per_iteration: Positive = 64
     """Problems drawn in an iteration."""
     iterations: Positive = 1000
@@ -307,8 +362,37 @@ class Train:
     """Iterations between checkpoints."""
     backend: str = "engine"
     """Name in `spo.policy.BACKENDS`."""
+    dtype: Literal["float32", "bfloat16"] = "float32"
+    """Precision of activations in training and scoring; parameters and optimizer stay float32. `bfloat16` needs a
+    processor that has it, and is float32 elsewhere."""
     seed: int = 1
     """Set by `experiments.{name}.seeds`, and nowhere else."""
+
+
+@settings
+class Audit:
+    """How far estimated advantages are from the truth, which many rollouts tell."""
+
+    problems: Positive = 40
+    """Validation problems, one trajectory each."""
+    tokens_per_trajectory: Positive = 4
+    """Uncertain tokens of a trajectory, drawn at random, whose true advantage is measured."""
+    truth_rollouts: Positive = 256
+    """Rollouts before and after such a token that tell its true advantage."""
+    estimators: dict[str, Credit]
+    """Methods by the name that readers see; each sees every trajectory as if it had sampled it."""
+
+
+@settings
+class Trace:
+    """Trajectories with all that was computed about them, for looking at."""
+
+    problems: Positive = 4
+    """Validation problems, one trajectory and one tree each."""
+    chain: Chain = Chain()
+    """Where responses are cut and how values are estimated."""
+    tree: Tree = Tree()
+    """The shape of trees."""
 
 
 # ---- evaluation ------------------------------------------------------------------------------------------------------

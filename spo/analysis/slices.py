@@ -14,10 +14,17 @@ from spo.settings import Positive, settings
 Axis = Literal["seconds", "tokens", "iterations"]
 
 #: Kind of figure (key of `spo.analysis.figures.FIGURES`) -> results that it is drawn from: `score`, `graded` of each
-#: evaluation, `metrics`, `timing` of each run. Kept here because reading a config must not import matplotlib.
+#: evaluation, `metrics`, `timing` of each run, or the `audit` or `trace` that it names. Kept here because reading a config
+#: must not import matplotlib.
 FIGURE_READS: dict[str, tuple[str, ...]] = {
     "accuracy_bars": ("score", "graded"),
     "learning_curves": ("metrics", "timing"),
+    "budget_bars": ("score", "graded", "metrics"),
+    "generation_time": ("metrics", "timing"),
+    "sampling_points": ("metrics",),
+    "overfitting": ("metrics",),
+    "segments": ("trace",),
+    "credit_error": ("audit",),
 }
 #: The same for tables (`spo.analysis.tables.TABLES`).
 TABLE_READS: dict[str, tuple[str, ...]] = {
@@ -96,6 +103,8 @@ class Figure:
     """Context of figures that show one; empty: the longest of the study."""
     x: tuple[Axis, ...] = ("seconds", "tokens", "iterations")
     """Horizontal axes of learning curves, one panel each."""
+    files: tuple[str, ...] = ()
+    """Files of the audit or trace that it shows, under the results folder."""
     paper: tuple[PaperNumber, ...] = ()
     note: str = ""
     """A sentence added to the caption."""

@@ -36,6 +36,7 @@ def _figure(study: Study, name: str, figure: Figure, numbers: Numbers) -> slices
         study=_shown(study, figure),
         context=figure.context,
         x=figure.x,
+        files=tuple(_special_files(study, figure)),
         paper=_paper(f"figures.{name}.paper", figure.paper, numbers),
         note=figure.note,
         dpi=study.style.dpi,
@@ -83,8 +84,24 @@ def reads(study: Study, picture: Figure | Table) -> list[str]:
     kinds = FIGURE_READS[picture.draw] if isinstance(picture, Figure) else TABLE_READS[picture.make]
     if picture.experiment is None:
         return sorted({path for key in study.experiments for path in experiment_files(study, key, kinds)})
-    shown = _shown(study, picture)
-    return _files(shown, kinds)
+    special = _special_files(study, picture) if isinstance(picture, Figure) else []
+    return special or _files(_shown(study, picture), kinds)
+
+
+def audit_files(study: Study, key: str) -> list[str]:
+    """Files of an audit under the results folder, one a seed."""
+    return [f"audits/{key}/s{seed}.jsonl" for seed in study.experiments[study.audits[key].experiment].seeds]
+
+
+def trace_file(key: str) -> str:
+    """File of a trace under the results folder."""
+    return f"traces/{key}.json"
+
+
+def _special_files(study: Study, figure: Figure) -> list[str]:
+    if figure.audit is not None:
+        return audit_files(study, figure.audit)
+    return [trace_file(figure.trace)] if figure.trace is not None else []
 
 
 def experiment_files(study: Study, key: str, kinds: tuple[str, ...] = KINDS) -> list[str]:

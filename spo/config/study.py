@@ -11,7 +11,7 @@ from typing import Annotated, Any
 from annotated_types import Ge, Le, MinLen, Predicate
 
 from spo.analysis.slices import Axis
-from spo.settings import Count, Dataset, Model, Positive, Protocol, Train, settings
+from spo.settings import Audit, Count, Dataset, Model, Positive, Protocol, Trace, Train, settings
 
 
 def is_name(text: str) -> bool:
@@ -110,6 +110,10 @@ class Figure:
     """Context of figures that show one; empty: the longest of the experiment."""
     x: Annotated[tuple[Axis, ...], MinLen(1)] = ("seconds", "tokens", "iterations")
     """Horizontal axes of learning curves, one panel each."""
+    audit: str | None = None
+    """Key of `audits:`, for figures drawn from one."""
+    trace: str | None = None
+    """Key of `traces:`, for figures drawn from one."""
     paper: str | None = None
     """Key of `config/paper_numbers.yaml` whose numbers stand beside ours."""
     note: str = ""
@@ -142,6 +146,32 @@ class Table:
     """A sentence added to the caption."""
     options: dict[str, Any] = field(default_factory=dict)
     """What only this kind of table needs."""
+
+
+@settings
+class AuditPlan:
+    """Which policies are audited, and how (`spo.settings.Audit`): one file a seed."""
+
+    experiment: str
+    """Key of `experiments:`."""
+    method: str
+    """The trained policy whose advantages are estimated; a method with a critic, if an estimator needs one."""
+    audit: Audit
+    """What is measured."""
+
+
+@settings
+class TracePlan:
+    """Whose trajectories are written down, and how (`spo.settings.Trace`)."""
+
+    title: str = ""
+    """Name that readers see; empty: the key."""
+    experiment: str
+    """Key of `experiments:`."""
+    method: str | None = None
+    """A trained policy, the run of the first seed; empty: the starting policy."""
+    trace: Trace = Trace()
+    """What is written down."""
 
 
 @settings
@@ -184,6 +214,10 @@ class Study:
     """Figures by name; `snakemake {name}` draws one."""
     tables: dict[Name, Table] = field(default_factory=dict)
     """Tables by name; `snakemake {name}` makes one."""
+    audits: dict[Name, AuditPlan] = field(default_factory=dict)
+    """Measurements of how wrong advantage estimates are, by name."""
+    traces: dict[Name, TracePlan] = field(default_factory=dict)
+    """Trajectories written down to be looked at, by name."""
     style: Style = Style()
     """How figures look."""
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -16,32 +17,68 @@ from spo.types import Episode, Problem, Request, Trajectory
 State = tuple[int, tuple[int, ...]]
 
 
+@dataclass(frozen=True)
+class Rated:
+    """A trajectory with what SPO-chain finds out about it.
+
+    `cuts` (K+1) as in `spo.credit.partition`; `values` (K+1), the last the reward, None where not estimated;
+    `advantages` (T); `cutpoints` are the positions of uncertain tokens.
+    """
+
+    trajectory: Trajectory
+    cuts: tuple[int, ...]
+    values: tuple[float | None, ...]
+    advantages: tuple[float, ...]
+    cutpoints: tuple[int, ...]
+
+
 def collect(world: World, problems: Sequence[Problem], memory: Memory) -> Collected:
     """One iteration: sample, cut, estimate the value at each cut, give each segment the change of value over it."""
-    credit = world.settings.credit
-    partition = PARTITIONS[credit.partition.name]
-    groups, rewards, gap = world.trajectories(problems, credit.samples_per_problem)
+    groups, rewards, gap = world.trajectories(problems, world.settings.credit.samples_per_problem)
     flat = [(p, t, reward) for p, group in enumerate(groups) for t, reward in zip(group, rewards[p], strict=True)]
-    cuts = [partition(t.logprobs, world.line_ends(t.response_ids), credit.partition) for _, t, _ in flat]
-    uncertain = [cutpoints(t.logprobs, credit.partition.threshold) for _, t, _ in flat]
-    estimated = [value_cuts(row, credit.first_segment, u[:1] == (0,)) for row, u in zip(cuts, uncertain, strict=True)]
-    wanted = {_state(p, t, cut): None for (p, t, _), row in zip(flat, estimated, strict=True) for cut in row}
-    values, rollout_tokens = monte_carlo_values(world, problems, list(wanted), credit.rollouts_per_cut)
-
-    episodes = []
-    for (p, t, reward), cut_row, known in zip(flat, cuts, estimated, strict=True):
-        row = [values[_state(p, t, cut)] if cut in known else None for cut in cut_row[:-1]] + [reward]
-        advantages = chain_advantages(cut_row, row)
-        if credit.zero_confident:
-            advantages = zero_confident(advantages, t.logprobs, credit.partition.threshold)
-        episodes.append(Episode(t.problem_id, t.prompt_ids, t.response_ids, t.logprobs, tuple(advantages.tolist())))
+    rated, points, tokens = rate(world, problems, flat)
+    episodes = tuple(
+        Episode(t.problem_id, t.prompt_ids, t.response_ids, t.logprobs, row.advantages)
+        for (_, t, _), row in zip(flat, rated, strict=True)
+    )
     metrics = summary(responses(groups), rewards, gap) | {
-        "cutpoints": float(np.mean([len(row) for row in uncertain])),
-        "segments": float(np.mean([len(cut_row) - 1 for cut_row in cuts])),
-        "mc_points": len(wanted),
-        "sampled_tokens": sum(len(t.response_ids) for _, t, _ in flat) + rollout_tokens,
+        "cutpoints": float(np.mean([len(row.cutpoints) for row in rated])),
+        "segments": float(np.mean([len(row.cuts) - 1 for row in rated])),
+        "mc_points": points,
+        "sampled_tokens": sum(len(t.response_ids) for _, t, _ in flat) + tokens,
     }
-    return Collected(tuple(episodes), metrics)
+    return Collected(episodes, metrics)
+
+
+def rate(
+    world: World, problems: Sequence[Problem], sampled: Sequence[tuple[int, Trajectory, float]]
+) -> tuple[list[Rated], int, int]:
+    """Cut each (problem index, trajectory, reward), estimate values and take differences: (what was found, the number
+    of states whose value was estimated, tokens generated for that). States that trajectories share count once."""
+    credit = world.settings.credit
+    partition, threshold = PARTITIONS[credit.partition.name], credit.partition.threshold
+    cuts = [partition(t.logprobs, world.line_ends(t.response_ids), credit.partition) for _, t, _ in sampled]
+    uncertain = [cutpoints(t.logprobs, threshold) for _, t, _ in sampled]
+    estimated = [
+        value_cuts(row, credit.first_segment, u[:1] == (0,))[: credit.max_estimated_cuts]
+        for row, u in zip(cuts, uncertain, strict=True)
+    ]
+    wanted = {_state(p, t, cut): None for (p, t, _), row in zip(sampled, estimated, strict=True) for cut in row}
+    values, tokens = monte_carlo_values(world, problems, list(wanted), credit.rollouts_per_cut)
+
+    rated = []
+    for (p, t, reward), row, known, u in zip(sampled, cuts, estimated, uncertain, strict=True):
+        found = [values[_state(p, t, cut)] if cut in known else _unknown(cut, reward) for cut in row[:-1]] + [reward]
+        advantages = chain_advantages(row, found)
+        if credit.zero_confident:
+            advantages = zero_confident(advantages, t.logprobs, threshold)
+        rated.append(Rated(t, row, tuple(found), tuple(advantages.tolist()), u))
+    return rated, len(wanted), tokens
+
+
+def _unknown(cut: int, reward: float) -> float | None:
+    """What a cut without estimate is worth: nothing is known of the first; those past the limit have the reward."""
+    return None if cut == 0 else reward
 
 
 def monte_carlo_values(
