@@ -74,6 +74,8 @@ class Options:
 
     steps: tuple[int, int] = (3, 5)
     """Fewest and most lines of working."""
+    owners: int = 2
+    """People whose things a story counts, at most: 1 or 2. Two make reading harder, and not calculating."""
     digits: int = 2
     """Digits of the numbers in the text; results stay below 4 * 10 ** digits."""
     bug_probability: float = 0.5
@@ -86,6 +88,8 @@ class Options:
         low, high = self.steps if len(self.steps) == 2 else (0, 0)
         if not 2 <= low <= high <= 12:
             raise UserError(f"options.steps {list(self.steps)}: give two numbers, 2 <= fewest <= most <= 12")
+        if self.owners not in (1, 2):
+            raise UserError(f"options.owners {self.owners}: must be 1 or 2")
         if not 2 <= self.digits <= 4:
             raise UserError(f"options.digits {self.digits}: must be 2 to 4")
         if unknown := sorted(set(self.bugs) - set(BUGS)):
@@ -140,7 +144,7 @@ class _Teller:
         self.rng, self.most = rng, 10**options.digits - 1
         self.count = rng.randint(*options.steps)
         people = rng.sample(list(NAMES), 4)
-        self.who, self.heirs, self.others = people[0], people[1:2], people[2:]
+        self.who, self.heirs, self.others = people[0], people[1 : options.owners], people[2:]
         self.before: tuple[str, int, int | Result] | None = None  # owner, value and operand before the story moved on
         self.things = rng.choice(list(THEMES))
         self.sentences: list[str] = []

@@ -40,6 +40,14 @@ def test_the_answer_follows_from_the_text_alone(seed):
     assert solve_text(item.question) == int(item.answer), item.question
 
 
+@given(st.integers(0, 2**32))
+def test_a_story_of_one_owner_compares_nobody_and_each_step_goes_on_from_the_last(seed):
+    item = story(seed, stories.Options(owners=1, steps=(3, 6)))
+    assert not re.search(r" than | as many |together", item.question)
+    assert [left for _, left, _ in item.steps[1:]] == [stories.Result(step) for step in range(len(item.steps) - 1)]
+    assert all(isinstance(right, int) for _, _, right in item.steps)
+
+
 @given(st.integers(0, 2**32), st.sets(st.sampled_from(sorted(BUGS))))
 def test_a_buggy_solution_goes_on_from_its_own_results(seed, bugs):
     item = story(seed)
@@ -80,6 +88,7 @@ def test_pupils_have_bugs_as_often_as_the_options_say():
         ({"steps": (4, 3)}, "steps"),
         ({"steps": (1, 3)}, "steps"),
         ({"digits": 1}, "digits"),
+        ({"owners": 3}, "owners"),
         ({"bugs": {"forgets": 0.5}}, "forgets"),
         ({"bug_probability": 1.5}, "shares"),
     ],
