@@ -27,6 +27,8 @@ class Options:
     """`options:` of the dataset. Shares are probabilities that a solver, drawn once a demonstration, has a habit."""
 
     people: int = 3
+    forms: tuple[str, ...] = ("one", "one", "both", "either", "alike", "alike", "exactly")
+    """Kinds of statements, names in `FORMS`; one named twice comes twice as often."""
     thorough: float = 0.5
     """Goes on evaluating a case after its first contradiction."""
     goes_on: float = 0.3
@@ -41,6 +43,9 @@ class Options:
     def __post_init__(self) -> None:
         if not 2 <= self.people <= 6:
             raise UserError(f"options.people {self.people}: must be 2 to 6")
+        object.__setattr__(self, "forms", tuple(self.forms))
+        if not self.forms or set(self.forms) - set(FORMS):
+            raise UserError(f"options.forms {list(self.forms)}: give some of {', '.join(FORMS)}")
         for name in ("thorough", "goes_on", "checks_twice", "clever_order", "slip"):
             if not 0 <= getattr(self, name) <= 1:
                 raise UserError(f"options.{name} {getattr(self, name)}: must lie between 0 and 1")
@@ -77,7 +82,7 @@ def draw(rng: Random, options: Options) -> Puzzle:
     """A puzzle with exactly one solution, by trying statements until that is so."""
     names = tuple(rng.sample(NAMES, options.people))
     while True:
-        statements = tuple(_statement(rng, speaker, names) for speaker in range(options.people))
+        statements = tuple(_statement(rng, speaker, names, options) for speaker in range(options.people))
         found = [case for case in _cases(options.people) if all(map(_fits, statements, case, [case] * len(case)))]
         if len(found) == 1:
             return Puzzle(names, statements, found[0])
@@ -148,9 +153,9 @@ def _named(names: tuple[str, ...], case: Case) -> str:
 # ---- statements ------------------------------------------------------------------------------------------------------
 
 
-def _statement(rng: Random, speaker: int, names: tuple[str, ...]) -> Statement:
+def _statement(rng: Random, speaker: int, names: tuple[str, ...], options: Options) -> Statement:
     others = [person for person in range(len(names)) if person != speaker]
-    return rng.choice(_FORMS)(rng, speaker, others, names)
+    return FORMS[rng.choice(options.forms)](rng, speaker, others, names)
 
 
 def _one(rng: Random, speaker: int, others: list[int], names: tuple[str, ...]) -> Statement:
@@ -210,4 +215,5 @@ def _called(person: int, speaker: int, names: tuple[str, ...]) -> str:
     return "I am" if person == speaker else f"{names[person]} is"
 
 
-_FORMS = (_one, _one, _both, _either, _alike, _alike, _exactly)
+#: name in `options.forms` -> a statement of that form
+FORMS = {"one": _one, "both": _both, "either": _either, "alike": _alike, "exactly": _exactly}

@@ -73,7 +73,16 @@ def test_slips_make_some_searches_wrong():
     assert right_share(0.2) < 0.7
 
 
-@pytest.mark.parametrize(("options", "word"), [({"people": 1}, "people"), ({"slip": 2.0}, "slip")])
+def test_only_the_forms_asked_for_are_said():
+    for seed in range(50):
+        item = knights.draw(Random(seed), knights.Options(forms=("one", "alike")))
+        for _, said in statements(item.question):
+            assert re.search(r" is a kn\w+$| (alike|different)$", said)
+
+
+@pytest.mark.parametrize(
+    ("options", "word"), [({"people": 1}, "people"), ({"slip": 2.0}, "slip"), ({"forms": ("none",)}, "forms")]
+)
 def test_wrong_options_are_named(options, word):
     with pytest.raises(UserError, match=word):
         knights.Options(**options)
