@@ -1,4 +1,5 @@
-"""Policies: what samples responses and what assigns them probabilities. `BACKENDS` names the openers."""
+"""Policies: what samples responses and what assigns them probabilities, and critics, which rate states. `BACKENDS` and
+`CRITICS` name the openers."""
 
 from __future__ import annotations
 
@@ -18,7 +19,7 @@ class Policy(Protocol):
     `torch.Tensor` shapes use B rows of L token ids, right-padded with anything: a causal model never looks ahead.
     """
 
-    def sample(self, requests: Sequence[Request], sampling: Sampling, batch_rows: int = 512) -> list[list[Sample]]:
+    def sample(self, requests: Sequence[Request], sampling: Sampling, batch_rows: int = 1024) -> list[list[Sample]]:
         """One list of samples a request, in order; at most `batch_rows` responses are generated at once."""
 
     def token_logprobs(self, input_ids: torch.Tensor, temperature: float) -> tuple[torch.Tensor, torch.Tensor]:
@@ -34,17 +35,46 @@ class Policy(Protocol):
         """Write `config.json`, `model.safetensors` and the tokenizer files, as `from_pretrained` reads them."""
 
 
-def _open_engine(folder: Path, eos_id: int) -> Policy:
+class ValueModel(Protocol):
+    """A network that says what every state of a response is worth, such as PPO's critic."""
+
+    def values(self, input_ids: torch.Tensor) -> torch.Tensor:
+        """Value of the state after token j, (B, L) float32, for right-padded input_ids (B, L); gradients flow."""
+
+    def weights(self) -> Mapping[str, torch.Tensor]:
+        """The live trainable parameters by their Hugging Face names, the head's under `value_head.*`."""
+
+    def save(self, folder: Path) -> None:
+        """Write `config.json` and `model.safetensors`, which the opener in `CRITICS` reads again."""
+
+
+def _open_engine(folder: Path, eos_id: int, dtype: str = "float32") -> Policy:
     from spo.policy.engine import Engine
 
-    return Engine.open(folder, eos_id)
+    return Engine.open(folder, eos_id, dtype)
 
 
-def _open_hf(folder: Path, eos_id: int) -> Policy:
+def _open_hf(folder: Path, eos_id: int, dtype: str = "float32") -> Policy:
     from spo.policy.hf import HfPolicy
 
-    return HfPolicy.open(folder, eos_id)
+    return HfPolicy.open(folder, eos_id, dtype)
 
 
-#: name in config (`backend:`) -> opener(model folder, end-of-sequence id)
-BACKENDS: dict[str, Callable[[Path, int], Policy]] = {"engine": _open_engine, "hf": _open_hf}
+#: name in config (`backend:`) -> opener(model folder, end-of-sequence id, dtype of products in `token_logprobs`)
+BACKENDS: dict[str, Callable[..., Policy]] = {"engine": _open_engine, "hf": _open_hf}
+
+
+def _critic_engine(folder: Path, seed: int, dtype: str = "float32") -> ValueModel:
+    from spo.policy import critic
+
+    return critic.open_engine(folder, seed, dtype)
+
+
+def _critic_hf(folder: Path, seed: int, dtype: str = "float32") -> ValueModel:
+    from spo.policy import critic
+
+    return critic.open_hf(folder, seed, dtype)
+
+
+#: backend -> opener(folder of a policy, whose copy gets a new head, or of a saved critic; seed of that head; dtype)
+CRITICS: dict[str, Callable[..., ValueModel]] = {"engine": _critic_engine, "hf": _critic_hf}

@@ -1,45 +1,27 @@
 """The batched sampler for small Llama/Qwen2 models: each prompt is computed once, finished rows leave the batch.
 
 A request's prompt that begins another request's prompt is not computed either: Monte-Carlo rollouts from the segment
-boundaries of a response cost one pass over that response. Shapes as in `transformer`; R rows are responses in progress.
+boundaries of a response cost one pass over that response.
 """
 
 from __future__ import annotations
 
 import shutil
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
 from spo.errors import UserError
-from spo.policy import transformer
-from spo.policy.sampling import choose
+from spo.policy import fused, transformer
+from spo.policy.decode import Row, decode
 from spo.policy.transformer import Geometry, Weights
 from spo.types import Request, Sample, Sampling
 
-#: Key/value slots added at a time; rows that stop early never pay for the longest context.
-_GROW_TOKENS = 64
-#: Rows are compacted when this share of them has finished: copying the cache costs about one decoding step.
-_COMPACT_SHARE = 0.1
 #: Lengths of bfloat16 passes are rounded up to multiples of this.
 _BF16_STEP_TOKENS = 16
-
-
-@dataclass(frozen=True)
-class Row:
-    """One response to make: sample `sample` of request `request`, continuing the first `prefix` tokens of a prompt."""
-
-    request: int
-    sample: int
-    prompt: tuple[int, ...]
-    prefix: int
-    key: int
-    max_tokens: int
 
 
 class Engine:
@@ -53,12 +35,11 @@ class Engine:
 
     def train_in(self, dtype: str) -> None:
         """Compute `token_logprobs` in `float32` or `bfloat16`; float32 where a processor only imitates the latter."""
-        native = torch.cuda.is_available() or torch.cpu.get_capabilities().get("avx512_bf16", False)
-        self.train_dtype = torch.bfloat16 if dtype == "bfloat16" and native else torch.float32
+        self.train_dtype = transformer.product_dtype(dtype, next(iter(self._weights.values())).device)
 
     @classmethod
-    def open(cls, folder: Path, eos_id: int) -> Engine:
-        """Load `config.json` and `model.safetensors`; UserError names what is missing or unsupported."""
+    def open(cls, folder: Path, eos_id: int, dtype: str = "float32") -> Engine:
+        """Load `config.json` and `model.safetensors`, to train in `dtype`; UserError names what is missing."""
         from safetensors.torch import load_file
 
         path = folder / "model.safetensors"
@@ -70,7 +51,9 @@ class Engine:
         weights = load_file(path)
         if geo.tied:
             weights.pop("lm_head.weight", None)
-        return cls(geo, weights, eos_id, folder)
+        engine = cls(geo, weights, eos_id, folder)
+        engine.train_in(dtype)
+        return engine
 
     def weights(self) -> Weights:
         return self._weights
@@ -97,90 +80,17 @@ class Engine:
         entropy = -(logprobs.detach().exp() * logprobs.detach()).sum(dim=-1)
         return logprobs.gather(-1, input_ids[:, 1:].unsqueeze(-1)).squeeze(-1), entropy
 
-    @torch.no_grad()
-    def sample(self, requests: Sequence[Request], sampling: Sampling, batch_rows: int = 512) -> list[list[Sample]]:
+    def sample(self, requests: Sequence[Request], sampling: Sampling, batch_rows: int = 1024) -> list[list[Sample]]:
         rows = plan(requests)
+        context_tokens = max((row.prefix + row.max_tokens for row in rows), default=0)
+        with torch.inference_mode():
+            decoder = fused.prepare(self._weights, self.geometry, context_tokens)
         out: list[list[Sample | None]] = [[None] * len(request.keys) for request in requests]
         for start in range(0, len(rows), batch_rows):
             batch = rows[start : start + batch_rows]
-            for row, sample in zip(batch, self._decode(batch, sampling), strict=True):
+            for row, sample in zip(batch, decode(self._weights, decoder, batch, sampling, self.eos_id), strict=True):
                 out[row.request][row.sample] = sample
         return out
-
-    def _prefill(self, rows: Sequence[Row]) -> tuple[list[Tensor], list[Tensor], Tensor]:
-        """Keys and values a layer (R, G, S, E), and the logits (R, V) that follow each row's prefix."""
-        prompts = sorted({row.prompt for row in rows}, key=lambda prompt: (len(prompt), prompt))
-        place = {prompt: i for i, prompt in enumerate(prompts)}
-        longest = len(prompts[-1])
-        padded = torch.tensor([prompt + (0,) * (longest - len(prompt)) for prompt in prompts])
-        hidden, kv = transformer.forward(self._weights, self.geometry, padded, keep_kv=True)
-        source = torch.tensor([place[row.prompt] for row in rows])
-        last = torch.tensor([row.prefix - 1 for row in rows])
-        used = int(last.max()) + 1
-        keys = [k[:, :, :used].index_select(0, source) for k, _ in kv]
-        values = [v[:, :, :used].index_select(0, source) for _, v in kv]
-        return keys, values, transformer.logits(self._weights, self.geometry, hidden[source, last])
-
-    def _decode(self, rows: Sequence[Row], sampling: Sampling) -> list[Sample]:
-        """Generate one batch to the end; rows are independent, so the batch is only a matter of speed."""
-        keys, values, logits = self._prefill(rows)
-        count, capacity = len(rows), keys[0].shape[2]
-        live = np.arange(count)
-        sampling_keys = np.array([row.key for row in rows], np.uint64)
-        prefixes = torch.tensor([row.prefix for row in rows])
-        limits = np.array([row.max_tokens for row in rows])
-        longest = int(limits.max())
-        ids = np.zeros((count, longest), np.int64)
-        logprobs = np.zeros((count, longest), np.float32)
-        lengths = np.zeros(count, np.int64)
-        finished = np.zeros(count, bool)
-        active = np.ones(count, bool)
-        for step in range(longest):
-            chosen, chosen_logprobs = choose(logits, sampling, sampling_keys[live], np.full(len(live), step))
-            tokens, writing = chosen.numpy(), live[active]
-            ids[writing, step], logprobs[writing, step] = tokens[active], chosen_logprobs.numpy()[active]
-            lengths[writing], finished[writing] = step + 1, tokens[active] == self.eos_id
-            active &= (tokens != self.eos_id) & (limits[live] > step + 1)
-            if not active.any():
-                break
-            if active.sum() <= (1 - _COMPACT_SHARE) * len(active):
-                kept = torch.from_numpy(np.flatnonzero(active))
-                keys = [k.index_select(0, kept) for k in keys]
-                values = [v.index_select(0, kept) for v in values]
-                chosen, prefixes, live = chosen[kept], prefixes[kept], live[active]
-                active = np.ones(len(live), bool)
-            positions = prefixes + step
-            needed = int(positions.max()) + 1
-            if needed > capacity:
-                capacity = needed + _GROW_TOKENS
-                keys, values = _grown(keys, capacity), _grown(values, capacity)
-            logits = self._step(chosen, positions, keys, values)
-        return [
-            Sample(tuple(ids[i, :n].tolist()), tuple(logprobs[i, :n].tolist()), bool(finished[i]))
-            for i, n in enumerate(lengths)
-        ]
-
-    def _step(self, tokens: Tensor, positions: Tensor, keys: list[Tensor], values: list[Tensor]) -> Tensor:
-        """Logits (R, V) after `tokens` (R) at `positions` (R); writes their keys and values (R, G, S, E) in place."""
-        geo, weights = self.geometry, self._weights
-        count, used = len(tokens), int(positions.max()) + 1
-        hidden = weights["model.embed_tokens.weight"][tokens].unsqueeze(1)
-        cos, sin = (x.view(count, 1, 1, -1) for x in transformer.rope(geo, positions))
-        row = torch.arange(count)
-        hide = torch.zeros(count, 1, 1, used).masked_fill_(
-            (torch.arange(used) > positions.unsqueeze(1)).view(count, 1, 1, used), float("-inf")
-        )
-        group = geo.heads // geo.kv_heads
-        for layer in range(geo.layers):
-            normed = transformer.norm(hidden, weights[f"model.layers.{layer}.input_layernorm.weight"], geo)
-            q, k, v = transformer.project(weights, geo, layer, normed)
-            keys[layer][row, :, positions] = transformer.rotate(k, cos, sin).squeeze(2)
-            values[layer][row, :, positions] = v.squeeze(2)
-            q = (transformer.rotate(q, cos, sin) * geo.head_size**-0.5).view(count, geo.kv_heads, group, geo.head_size)
-            scores = q @ keys[layer][:, :, :used].transpose(-1, -2) + hide
-            attended = scores.softmax(dim=-1) @ values[layer][:, :, :used]
-            hidden = transformer.feed_forward(weights, geo, layer, hidden, attended.reshape(count, 1, -1))
-        return transformer.logits(weights, geo, hidden.squeeze(1))
 
 
 def plan(requests: Sequence[Request]) -> list[Row]:
@@ -205,12 +115,3 @@ def plan(requests: Sequence[Request]) -> list[Row]:
     if any(row.max_tokens < 1 for row in rows):
         raise UserError("max_response_tokens: no room for a response: the prompt fills the context")
     return sorted(rows, key=lambda row: (-len(row.prompt), row.prompt, -row.prefix, row.request, row.sample))
-
-
-def _grown(tensors: list[Tensor], capacity: int) -> list[Tensor]:
-    grown = []
-    for old in tensors:
-        new = old.new_zeros(old.shape[0], old.shape[1], capacity, old.shape[3])
-        new[:, :, : old.shape[2]] = old
-        grown.append(new)
-    return grown

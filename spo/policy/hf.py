@@ -9,27 +9,31 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from spo import seeds
 from spo.errors import UserError
+from spo.policy import transformer
 from spo.policy.sampling import choose
 from spo.types import Request, Sample, Sampling
 
 
 class HfPolicy:
-    """A policy over `AutoModelForCausalLM` in float32, dropout off."""
+    """A policy over `AutoModelForCausalLM` with float32 parameters, dropout off; `dtype` is that of the products in
+    `token_logprobs`."""
 
-    def __init__(self, model: torch.nn.Module, eos_id: int, source: Path) -> None:
+    def __init__(self, model: torch.nn.Module, eos_id: int, source: Path, dtype: str = "float32") -> None:
         self.model, self.eos_id, self.source = model, eos_id, source
+        self.train_dtype = transformer.product_dtype(dtype, model.device)
         self._weights = dict(model.named_parameters())
 
     @classmethod
-    def open(cls, folder: Path, eos_id: int) -> HfPolicy:
-        """Load a local model folder; UserError if it is not one."""
+    def open(cls, folder: Path, eos_id: int, dtype: str = "float32") -> HfPolicy:
+        """Load a local model folder, to train in `dtype`; UserError if it is not one."""
         from transformers import AutoModelForCausalLM
 
         if not (folder / "config.json").is_file():
             raise UserError(f"{folder / 'config.json'}: no such file: {folder} is not a model folder")
         model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32, attn_implementation="sdpa")
-        return cls(model.eval(), eos_id, folder)
+        return cls(model.eval(), eos_id, folder, dtype)
 
     def weights(self) -> dict[str, Tensor]:
         return self._weights
@@ -41,7 +45,9 @@ class HfPolicy:
         AutoTokenizer.from_pretrained(self.source).save_pretrained(folder)
 
     def token_logprobs(self, input_ids: Tensor, temperature: float) -> tuple[Tensor, Tensor]:
-        logits = self.model(input_ids=input_ids[:, :-1], use_cache=False).logits.float() / temperature
+        low = self.train_dtype == torch.bfloat16
+        with torch.autocast(input_ids.device.type, torch.bfloat16, enabled=low):
+            logits = self.model(input_ids=input_ids[:, :-1], use_cache=False).logits.float() / temperature
         logprobs = torch.log_softmax(logits, dim=-1)
         entropy = -(logprobs.detach().exp() * logprobs.detach()).sum(dim=-1)
         return logprobs.gather(-1, input_ids[:, 1:].unsqueeze(-1)).squeeze(-1), entropy
@@ -64,9 +70,9 @@ class HfPolicy:
         if any(request.max_response_tokens < 1 for _, _, request in jobs):
             raise UserError("max_response_tokens: no room for a response: the prompt fills the context")
         prompts = [request.prompt_ids for _, _, request in jobs]
-        longest = max(map(len, prompts))
-        inputs = torch.tensor([(0,) * (longest - len(prompt)) + prompt for prompt in prompts])
-        mask = torch.tensor([[0] * (longest - len(prompt)) + [1] * len(prompt) for prompt in prompts])
+        longest, device = max(map(len, prompts)), self.model.device
+        inputs = torch.tensor([(0,) * (longest - len(prompt)) + prompt for prompt in prompts], device=device)
+        mask = torch.tensor([[0] * (longest - len(prompt)) + [1] * len(prompt) for prompt in prompts], device=device)
         keys = np.array([request.keys[s] for _, s, request in jobs], np.uint64)
         limits = np.array([request.max_response_tokens for _, _, request in jobs])
         ids: list[list[int]] = [[] for _ in jobs]
@@ -78,8 +84,8 @@ class HfPolicy:
             logits = self.model(
                 input_ids=inputs, attention_mask=mask, position_ids=positions, past_key_values=cache, use_cache=True
             ).logits[:, -1]
-            chosen, chosen_logprobs = choose(logits, sampling, keys[live], np.full(len(live), step))
-            tokens = chosen.numpy()
+            chosen, chosen_logprobs = choose(logits, sampling, seeds.uniform(keys[live], step))
+            tokens = chosen.numpy(force=True)
             for row, token, logprob in zip(live, tokens.tolist(), chosen_logprobs.tolist(), strict=True):
                 ids[row].append(token)
                 logprobs[row].append(logprob)
@@ -87,10 +93,10 @@ class HfPolicy:
             going = ~finished[live] & (limits[live] > step + 1)
             if not going.any():
                 break
-            kept = torch.from_numpy(np.flatnonzero(going))
+            kept = torch.from_numpy(np.flatnonzero(going)).to(device)
             if len(kept) < len(live):
                 cache.batch_select_indices(kept)
             live = live[going]
             inputs = chosen[kept].unsqueeze(-1)
-            mask = torch.cat((mask[kept], torch.ones(len(kept), 1, dtype=mask.dtype)), dim=-1)
+            mask = torch.cat((mask[kept], mask.new_ones(len(kept), 1)), dim=-1)
         return [Sample(tuple(ids[i]), tuple(logprobs[i]), bool(finished[i])) for i in range(len(jobs))]

@@ -6,34 +6,30 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from spo import seeds
 from spo.types import Sampling
 
 
-def choose(logits: Tensor, sampling: Sampling, keys: np.ndarray, positions: np.ndarray) -> tuple[Tensor, Tensor]:
+def choose(logits: Tensor, sampling: Sampling, uniform: np.ndarray) -> tuple[Tensor, Tensor]:
     """Draw a token a row: (ids (R) int64, their log-probabilities (R) float32 before any nucleus cut).
 
-    logits (R, V); keys (R) uint64 and response positions (R) give the uniform numbers. The draw inverts the cumulative
-    distribution in the order of token ids, in float64. At temperature 0 the most probable token is taken (the lowest id
-    among equals) and its log-probability is that at temperature 1.
+    logits (R, V); `uniform` (R) float64 in [0, 1). The draw inverts the cumulative distribution in the order of token
+    ids, summed in float64. At temperature 0 the most probable token is taken (the lowest id among equals) and its
+    log-probability is that at temperature 1.
 
     >>> logits = torch.tensor([[0.0, 1.0, 0.5]])
-    >>> ids, logprobs = choose(logits, Sampling(temperature=0.0), np.array([1], np.uint64), np.array([0]))
+    >>> ids, logprobs = choose(logits, Sampling(temperature=0.0), np.array([0.5]))
     >>> ids.tolist(), [round(x, 4) for x in logprobs.tolist()]
     ([1], [-0.6803])
     """
-    logprobs = torch.log_softmax(logits.float() / (sampling.temperature or 1.0), dim=-1)
+    mass = torch.softmax(logits.float() / (sampling.temperature or 1.0), dim=-1)
     if sampling.temperature == 0:
-        ids = logprobs.argmax(dim=-1)
+        ids = logits.argmax(dim=-1, keepdim=True)
     else:
-        mass = logprobs.double().exp()
-        if sampling.top_p < 1:
-            mass = nucleus(mass, sampling.top_p)
-        cumulative = mass.cumsum(dim=-1)
-        uniform = torch.from_numpy(seeds.uniform(keys, positions)).to(logits.device)
-        target = (uniform * cumulative[:, -1]).unsqueeze(-1)
-        ids = torch.searchsorted(cumulative, target, right=True).squeeze(-1).clamp_(max=logits.shape[-1] - 1)
-    return ids, logprobs.gather(-1, ids.unsqueeze(-1)).squeeze(-1)
+        kept = nucleus(mass, sampling.top_p) if sampling.top_p < 1 else mass
+        cumulative = kept.cumsum(dim=-1, dtype=torch.float64)
+        target = torch.from_numpy(uniform).to(logits.device).unsqueeze(-1) * cumulative[:, -1:]
+        ids = torch.searchsorted(cumulative, target, right=True).clamp_(max=logits.shape[-1] - 1)
+    return ids.squeeze(-1), mass.gather(-1, ids).squeeze(-1).log()
 
 
 def nucleus(mass: Tensor, top_p: float) -> Tensor:

@@ -39,6 +39,17 @@ class Geometry:
     max_position_tokens: int
 
 
+def product_dtype(name: str, device: torch.device) -> torch.dtype:
+    """The dtype called `name` (`float32` or `bfloat16`); float32 where a processor only imitates bfloat16.
+
+    UserError for any other name.
+    """
+    if name not in ("float32", "bfloat16"):
+        raise UserError(f"dtype: {name}: must be float32 or bfloat16")
+    native = device.type != "cpu" or torch.cpu.get_capabilities().get("avx512_bf16", False)
+    return torch.bfloat16 if name == "bfloat16" and native else torch.float32
+
+
 def geometry(folder: Path) -> Geometry:
     """Read `config.json`; UserError names what this implementation lacks and the backend that has it."""
     path = folder / "config.json"
@@ -52,6 +63,7 @@ def geometry(folder: Path) -> Geometry:
         "rope_parameters": rope.get("rope_type", rope.get("type", "default")) != "default",
         "use_sliding_window": bool(config.get("use_sliding_window")),
         "mlp_bias": bool(config.get("mlp_bias")),
+        "attention_bias": config.get("model_type") == "llama" and bool(config.get("attention_bias")),
     }
     for name, bad in unsupported.items():
         if bad:

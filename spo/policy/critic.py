@@ -1,0 +1,100 @@
+"""Value models for PPO: the backbone of a policy and one linear head that rates every state (spec §4.3)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from spo import store
+from spo.policy import transformer
+
+HEAD = ("value_head.weight", "value_head.bias")
+
+
+class Critic:
+    """A value model over a weight dictionary with Hugging Face names, the head under `value_head.*`.
+
+    `hidden` maps input_ids (B, L) to the backbone's last hidden states (B, L, D), after its final norm; it reads the
+    very tensors of `backbone`. `seed` draws the head: normal with std 1/sqrt(D + 1), bias 0; a folder that a critic was
+    saved to has its own, which is taken.
+    """
+
+    def __init__(
+        self, source: Path, backbone: dict[str, Tensor], hidden: Callable[[Tensor], Tensor], size: int, seed: int
+    ) -> None:
+        self.source, self._hidden = source, hidden
+        weight, bias = saved_head(source) or initial_head(size, seed)
+        head = dict(zip(HEAD, (weight.requires_grad_(), bias.requires_grad_()), strict=True))
+        self._weights = backbone | head
+
+    def values(self, input_ids: Tensor) -> Tensor:
+        weight, bias = (self._weights[name] for name in HEAD)
+        return F.linear(self._hidden(input_ids).float(), weight, bias).squeeze(-1)
+
+    def weights(self) -> dict[str, Tensor]:
+        return self._weights
+
+    def save(self, folder: Path) -> None:
+        from safetensors.torch import save_file
+
+        folder.mkdir(parents=True, exist_ok=True)
+        config = store.read_json(self.source / "config.json")
+        # A model without head, in the words of transformers.
+        config["architectures"] = [name.replace("ForCausalLM", "Model") for name in config.get("architectures", [])]
+        store.write_json(folder / "config.json", config)
+        tensors = {name: tensor.detach().contiguous() for name, tensor in self._weights.items()}
+        save_file(tensors, folder / "model.safetensors", metadata={"format": "pt"})
+
+
+def open_engine(folder: Path, seed: int, dtype: str = "float32") -> Critic:
+    """A critic on the engine's backbone, with products in `dtype`; UserError as `Engine.open`."""
+    from spo.policy.engine import Engine
+
+    engine = Engine.open(folder, eos_id=-1, dtype=dtype)
+    geo = engine.geometry
+    weights = {name: w for name, w in engine.weights().items() if name != "lm_head.weight" and name not in HEAD}
+
+    def hidden(input_ids: Tensor) -> Tensor:
+        cast = {name: weight.to(engine.train_dtype) for name, weight in weights.items()}
+        last, _ = transformer.forward(cast, geo, input_ids)
+        return transformer.norm(last, cast["model.norm.weight"], geo)
+
+    return Critic(folder, weights, hidden, geo.hidden_size, seed)
+
+
+def open_hf(folder: Path, seed: int, dtype: str = "float32") -> Critic:
+    """A critic on any causal backbone of transformers, with products in `dtype`; UserError if the folder holds none."""
+    from spo.policy.hf import HfPolicy
+
+    policy = HfPolicy.open(folder, eos_id=-1, dtype=dtype)
+    backbone, prefix = policy.model.base_model, f"{policy.model.base_model_prefix}."
+    weights = {name: weight for name, weight in policy.weights().items() if name.startswith(prefix)}
+
+    def hidden(input_ids: Tensor) -> Tensor:
+        low = policy.train_dtype == torch.bfloat16
+        with torch.autocast(input_ids.device.type, torch.bfloat16, enabled=low):
+            return backbone(input_ids=input_ids, use_cache=False).last_hidden_state
+
+    return Critic(folder, weights, hidden, backbone.config.hidden_size, seed)
+
+
+def initial_head(size: int, seed: int) -> tuple[Tensor, Tensor]:
+    """Weight (1, D) and bias (1) of a new head over hidden states of `size` D, float32."""
+    generator = torch.Generator().manual_seed(seed)
+    return torch.randn(1, size, generator=generator) / (size + 1) ** 0.5, torch.zeros(1)
+
+
+def saved_head(folder: Path) -> tuple[Tensor, Tensor] | None:
+    """The head in a folder that `Critic.save` wrote; None in a policy's folder."""
+    from safetensors import safe_open
+
+    path = folder / "model.safetensors"
+    if not path.is_file():
+        return None
+    with safe_open(path, "pt") as file:
+        names = set(file.keys())
+        return tuple(file.get_tensor(name) for name in HEAD) if names.issuperset(HEAD) else None

@@ -1,0 +1,29 @@
+"""The benchmark runs, and what it reports are numbers that can be true."""
+
+from __future__ import annotations
+
+import csv
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[3]
+
+
+@pytest.mark.slow
+def test_rollouts_writes_one_row_a_shape(tmp_path):
+    output = tmp_path / "rollouts.csv"
+    command = [sys.executable, "benchmarks/rollouts.py", "--prompts", "1", "--repeats", "1", "--output", str(output)]
+    run = subprocess.run(command, cwd=ROOT, env=os.environ, check=True, capture_output=True, text=True)
+    rows = {row["shape"]: row for row in csv.DictReader(output.read_text().splitlines())}
+    # One prompt: 4 responses; 4 of them with 5 boundaries and 5 rollouts each; 8 nodes with 4 children of 40 tokens.
+    assert {shape: int(row["rows"]) for shape, row in rows.items()} == {"samples": 4, "monte_carlo": 100, "tree": 32}
+    assert int(rows["tree"]["tokens"]) == 32 * 40
+    for shape, row in rows.items():
+        assert shape in run.stdout
+        assert 0 < float(row["engine_over_floor"]) < 1
+        speeds = float(row["engine_tokens_per_s"]) / float(row["hf_tokens_per_s"])
+        assert float(row["engine_over_hf"]) == pytest.approx(speeds, rel=1e-2)
