@@ -43,30 +43,37 @@ def collate(episodes: Sequence[Episode], pad_id: int, ref_logprobs: Sequence[Seq
     """
     if not episodes:
         raise ValueError("no episodes")
-    if ref_logprobs is not None and [len(r) for r in ref_logprobs] != [len(e.response_ids) for e in episodes]:
-        raise ValueError("ref_logprobs must have one number for each response token")
     lengths = [len(episode.prompt_ids) + len(episode.response_ids) for episode in episodes]
     shape = (len(episodes), max(lengths))
-    columns = (shape[0], shape[1] - 1)
-    batch = Batch(
-        input_ids=torch.full(shape, pad_id, dtype=torch.int64),
-        lengths=torch.tensor(lengths),
-        response_mask=torch.zeros(columns, dtype=torch.bool),
-        old_logprobs=torch.zeros(columns),
-        advantages=torch.zeros(columns),
-        ref_logprobs=None if ref_logprobs is None else torch.zeros(columns),
-    )
+    input_ids = torch.full(shape, pad_id, dtype=torch.int64)
+    mask = torch.zeros(shape[0], shape[1] - 1, dtype=torch.bool)
     for row, episode in enumerate(episodes):
         if not episode.prompt_ids:
             raise UserError(f"problem {episode.problem_id}: its prompt has no tokens; check the dataset's `prompt`")
-        response = slice(len(episode.prompt_ids) - 1, lengths[row] - 1)
-        batch.input_ids[row, : lengths[row]] = torch.tensor(episode.prompt_ids + episode.response_ids)
-        batch.response_mask[row, response] = True
-        batch.old_logprobs[row, response] = torch.tensor(episode.old_logprobs, dtype=torch.float32)
-        batch.advantages[row, response] = torch.tensor(episode.advantages, dtype=torch.float32)
-        if ref_logprobs is not None:
-            batch.ref_logprobs[row, response] = torch.tensor(ref_logprobs[row], dtype=torch.float32)
-    return batch
+        input_ids[row, : lengths[row]] = torch.tensor(episode.prompt_ids + episode.response_ids)
+        mask[row, len(episode.prompt_ids) - 1 : lengths[row] - 1] = True
+    return Batch(
+        input_ids=input_ids,
+        lengths=torch.tensor(lengths),
+        response_mask=mask,
+        old_logprobs=spread([episode.old_logprobs for episode in episodes], mask),
+        advantages=spread([episode.advantages for episode in episodes], mask),
+        ref_logprobs=None if ref_logprobs is None else spread(ref_logprobs, mask),
+    )
+
+
+def spread(rows: Sequence[Sequence[float]], mask: Tensor) -> Tensor:
+    """Numbers of response tokens, one sequence (T) a row, at the T positions where `mask` is True in that row.
+
+    mask (B, L-1) as in `Batch`; (B, L-1) float32, 0 where it is False. ValueError if a row has another count.
+
+    >>> spread([[0.5, 0.25]], torch.tensor([[False, True, True]])).tolist()
+    [[0.0, 0.5, 0.25]]
+    """
+    if [len(row) for row in rows] != mask.sum(dim=-1).tolist():
+        raise ValueError("each row must have one number for each response token")
+    flat = torch.tensor([number for row in rows for number in row], dtype=torch.float32)
+    return torch.zeros(mask.shape).masked_scatter(mask, flat)
 
 
 def take(batch: Batch, rows: Sequence[int]) -> Batch:

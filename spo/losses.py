@@ -1,4 +1,4 @@
-"""What the optimizer minimises. Shapes: B sequences, L tokens; column j of a (B, L-1) tensor describes token j+1."""
+"""The clipped policy loss. Shapes: B sequences, L tokens; column j of a (B, L-1) tensor describes token j+1."""
 
 from __future__ import annotations
 
@@ -106,7 +106,7 @@ def policy_loss(
     ratio = log_ratio.exp()
     free = -batch.advantages * ratio
     clipped = -batch.advantages * ratio.clamp(1 - loss.clip_range, 1 + loss.clip_range)
-    total = _divide((torch.maximum(free, clipped) * mask).sum(), denominator)
+    total = divide((torch.maximum(free, clipped) * mask).sum(), denominator)
 
     kl_mask = mask if loss.kl_over == "mask" else batch.response_mask
     kl = torch.zeros_like(ratio)
@@ -116,7 +116,7 @@ def policy_loss(
         per = sequences if loss.kl_reduction == "sequence_sum" else denominator
         if batch.ref_logprobs is None or per is None:
             raise ValueError("the KL term needs ref_logprobs, and `sequences` wherever `denominator` is given")
-        total = total + loss.kl_coefficient * _divide(kl.sum(), per)
+        total = total + loss.kl_coefficient * divide(kl.sum(), per)
 
     ratio_sum = (ratio.detach() * mask).sum()
     skipped = (ratio_sum > loss.max_mean_ratio * denominator) & whole
@@ -131,20 +131,6 @@ def policy_loss(
     return LossOut(torch.where(skipped, total * 0.0, total), {name: value.double() for name, value in metrics.items()})
 
 
-def nll_loss(logprobs: Tensor, mask: Tensor, *, denominator: float | None = None) -> LossOut:
-    """Negative log-likelihood a token over the positions where `mask` is True, for SFT.
-
-    logprobs, mask (B, L-1); `denominator`: tokens of the optimizer batch when this is a part of it. 0 where that is 0.
-    Deviation: every token weighs the same; the official code averages within each example first (spec §6.1).
-
-    >>> nll_loss(torch.tensor([[-1.0, -3.0, -9.0]]), torch.tensor([[True, True, False]])).loss.item()
-    2.0
-    """
-    total = -torch.where(mask, logprobs, 0.0).sum()
-    tokens = mask.sum()
-    per = float(tokens) if denominator is None else denominator
-    return LossOut(_divide(total, per), {"tokens": tokens.double(), "nll": total.detach().double()})
-
-
-def _divide(total: Tensor, count: float) -> Tensor:
+def divide(total: Tensor, count: float) -> Tensor:
+    """total / count, and a 0 with gradient 0 where there is nothing to count."""
     return total / count if count else total * 0.0

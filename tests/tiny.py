@@ -8,10 +8,23 @@ from pathlib import Path
 
 import torch
 
-from spo.policy import BACKENDS, Policy, transformer
+from spo.policy import BACKENDS, CRITICS, Policy, transformer
 from spo.policy import tokenizer as tokenizers
 from spo.policy.engine import Engine
-from spo.settings import Architecture, Chain, Group, Loss, Optimizer, Partition, Replay, Train, Tree
+from spo.settings import (
+    Accepted,
+    Architecture,
+    Chain,
+    Critic,
+    Group,
+    Loss,
+    Optimizer,
+    Pairs,
+    Partition,
+    Replay,
+    Train,
+    Tree,
+)
 from spo.training import rl
 from spo.types import Problem, Sampling
 
@@ -40,6 +53,10 @@ METHODS = {
     "group": BASE,
     "chain": replace(BASE, credit=CHAIN, loss=MASKED),
     "tree": replace(BASE, credit=TREE, loss=MASKED),
+    "critic": replace(BASE, credit=Critic(samples_per_problem=4, lam=0.95), epochs=2),
+    "accepted": replace(BASE, credit=Accepted(samples_per_problem=4, keep_per_problem=3), epochs=2),
+    "pairs": replace(BASE, credit=Pairs(samples_per_problem=4, pairs_per_problem=3)),
+    "policy_iteration": replace(BASE, loss=replace(BASE.loss, objective="policy_iteration")),
 }
 
 
@@ -62,10 +79,14 @@ def model(folder: Path, seed: int = 0, scale: float = 4.0) -> Path:
     return folder
 
 
-def train(settings: Train, folder: Path, state: Path) -> Policy:
-    """A run on the tiny task, reward 1 for a response in which the right digit occurs."""
+def train(settings: Train, folder: Path, state: Path, reward=None) -> Policy:
+    """A run on the tiny task, by default with reward 1 for a response in which the right digit occurs."""
     tokenizer = tokenizers.load(folder)
-    policy = BACKENDS[settings.backend](folder, tokenizer.eos_id)
+    opened = BACKENDS[settings.backend]
+    policy = opened(folder, tokenizer.eos_id, settings.dtype)
+    critic = None
+    if settings.credit.kind == "critic":
+        critic = CRITICS[settings.backend](folder, settings.seed, settings.dtype)
     rows = problems()
     rl.run(
         name="tiny",
@@ -74,11 +95,12 @@ def train(settings: Train, folder: Path, state: Path) -> Policy:
         train=rows[:30],
         validation=rows[30:],
         policy=policy,
-        reference=BACKENDS[settings.backend](folder, tokenizer.eos_id),
+        reference=opened(folder, tokenizer.eos_id, settings.dtype) if rl.opens_reference(settings) else None,
         encode=encoder(folder),
-        reward=lambda problem, ids, finished: float(problem.answer in tokenizer.decode(ids)),
+        reward=reward or (lambda problem, ids, finished: float(problem.answer in tokenizer.decode(ids))),
         line_ends=lambda ids: (),
         state=state,
+        critic=critic,
     )
     return policy
 

@@ -1,4 +1,4 @@
-"""Generalised advantage estimation for PPO."""
+"""Generalised advantage estimation for PPO, and what its critic learns."""
 
 from __future__ import annotations
 
@@ -26,3 +26,15 @@ def gae(rewards: Sequence[float], values: Sequence[float], gamma: float = 1.0, l
         running = deltas[t] + gamma * lam * running
         advantages[t] = running
     return advantages
+
+
+def discounted_returns(rewards: Sequence[float], gamma: float = 1.0) -> np.ndarray:
+    """What is still paid from each token on, sum_k gamma^k r_{t+k}, (T) float64: a critic's target (spec §4.3).
+
+    With gamma 1 and a reward on the last token it is that reward everywhere; with gamma below 1 it shrinks with the
+    distance from the end. VinePPO's code learns advantage + value instead, which is the same for lambda 1.
+
+    >>> discounted_returns([0, 0, 1]).tolist(), discounted_returns([0, 0, 1], gamma=0.5).tolist()
+    ([1.0, 1.0, 1.0], [0.25, 0.5, 1.0])
+    """
+    return gae(rewards, np.zeros(len(rewards)), gamma, 1.0)

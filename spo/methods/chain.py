@@ -9,9 +9,9 @@ import numpy as np
 
 from spo.credit.chain import chain_advantages, value_cuts, zero_confident
 from spo.credit.partition import PARTITIONS, cutpoints
-from spo.methods.report import responses, summary
-from spo.methods.world import Collected, Memory, World
-from spo.types import Episode, Problem, Request, Trajectory
+from spo.methods.report import sampled
+from spo.methods.world import Collected, Memory, World, episode
+from spo.types import Problem, Request, Trajectory
 
 #: A state whose value is wanted: (problem index, ids of prompt and response so far)
 State = tuple[int, tuple[int, ...]]
@@ -37,17 +37,14 @@ def collect(world: World, problems: Sequence[Problem], memory: Memory) -> Collec
     groups, rewards, gap = world.trajectories(problems, world.settings.credit.samples_per_problem)
     flat = [(p, t, reward) for p, group in enumerate(groups) for t, reward in zip(group, rewards[p], strict=True)]
     rated, points, tokens = rate(world, problems, flat)
-    episodes = tuple(
-        Episode(t.problem_id, t.prompt_ids, t.response_ids, t.logprobs, row.advantages)
-        for (_, t, _), row in zip(flat, rated, strict=True)
-    )
-    metrics = summary(responses(groups), rewards, gap) | {
+    metrics = sampled(groups, rewards, gap)
+    metrics |= {
         "cutpoints": float(np.mean([len(row.cutpoints) for row in rated])),
         "segments": float(np.mean([len(row.cuts) - 1 for row in rated])),
         "mc_points": points,
-        "sampled_tokens": sum(len(t.response_ids) for _, t, _ in flat) + tokens,
+        "sampled_tokens": metrics["sampled_tokens"] + tokens,
     }
-    return Collected(episodes, metrics)
+    return Collected(tuple(episode(row.trajectory, row.advantages) for row in rated), metrics)
 
 
 def rate(
@@ -90,11 +87,12 @@ def monte_carlo_values(
     """
     prompts = [world.encode(problem) for problem in problems]
     open_states = [state for state in states if world.room(len(state[1])) > 0]
+    full = set(states) - set(open_states)
     requests = []
     for p, ids in open_states:
         keys = tuple(world.key("rollout", problems[p], *ids[len(prompts[p]) :], -1 - i) for i in range(rollouts))
         requests.append(Request(ids, keys, world.room(len(ids))))
-    values = {(p, ids): world.reward(problems[p], ids[len(prompts[p]) :], False) for p, ids in states}
+    values = {(p, ids): world.reward(problems[p], ids[len(prompts[p]) :], False) for p, ids in full}
     tokens = 0
     for (p, ids), samples in zip(open_states, world.sample(requests), strict=True):
         written = ids[len(prompts[p]) :]

@@ -6,15 +6,23 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from spo.credit.partition import cutpoints
 from spo.types import Sample, Trajectory
 
 #: A response as the metrics see it: (ids, ended by itself)
 Response = tuple[tuple[int, ...], bool]
 
 
-def responses(groups: Sequence[Sequence[Trajectory]]) -> list[list[Response]]:
-    """What `summary` needs of trajectories."""
-    return [[(trajectory.response_ids, trajectory.finished) for trajectory in group] for group in groups]
+def sampled(groups: Sequence[Sequence[Trajectory]], rewards: Sequence[Sequence[float]], gap: float) -> dict[str, float]:
+    """What `World.trajectories` returned, as the metrics of a method that estimates no values by rollouts."""
+    flat = [trajectory for group in groups for trajectory in group]
+    written = [[(trajectory.response_ids, trajectory.finished) for trajectory in group] for group in groups]
+    return summary(written, rewards, gap) | {
+        "cutpoints": float(np.mean([len(cutpoints(trajectory.logprobs)) for trajectory in flat])),
+        "segments": 1.0,
+        "mc_points": 0,
+        "sampled_tokens": sum(len(trajectory.response_ids) for trajectory in flat),
+    }
 
 
 def summary(groups: Sequence[Sequence[Response]], rewards: Sequence[Sequence[float]], gap: float) -> dict[str, float]:

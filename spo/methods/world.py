@@ -6,18 +6,26 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-
-import torch
+from typing import NamedTuple
 
 from spo import seeds
 from spo.methods.report import mismatch
 from spo.methods.score import score
-from spo.policy import Policy
+from spo.policy import Policy, ValueModel
 from spo.settings import Train
 from spo.types import Episode, Problem, Request, Sample, Trajectory
 
 #: (iteration that made it, Episode): what a method keeps for later iterations; saved with every checkpoint.
 Memory = tuple[tuple[int, Episode], ...]
+
+
+class ValueTarget(NamedTuple):
+    """What a critic learns of one Episode with T response tokens: numbers of the state before each of them."""
+
+    returns: tuple[float, ...]
+    """(T): what was paid from there on."""
+    old_values: tuple[float, ...]
+    """(T): what the critic said when the response was sampled."""
 
 
 @dataclass(frozen=True)
@@ -27,6 +35,10 @@ class Collected:
     episodes: tuple[Episode, ...]
     metrics: dict[str, float]
     memory: Memory = ()
+    value_targets: tuple[ValueTarget, ...] = ()
+    """One an Episode where the method has a critic."""
+    restart: bool = False
+    """Whether training on these Episodes begins at the starting policy."""
 
 
 @dataclass
@@ -49,7 +61,7 @@ class World:
     """One iteration's surroundings.
 
     `encode` turns a problem into prompt ids; `reward` (problem, response ids, finished) is a number; `line_ends` lists
-    the response positions of tokens that end a line.
+    the response positions of tokens that end a step; `critic` is None where the method needs none.
     """
 
     policy: Policy
@@ -59,6 +71,7 @@ class World:
     reward: Callable[[Problem, Sequence[int], bool], float]
     line_ends: Callable[[Sequence[int]], tuple[int, ...]]
     clock: Clock
+    critic: ValueModel | None = None
 
     def key(self, stage: str, problem: Problem, *counters: int) -> int:
         """The random key of one sample; independent of batch, order and everything sampled before."""
@@ -74,7 +87,7 @@ class World:
 
     def score(self, sequences: Sequence[tuple[tuple[int, ...], tuple[int, ...]]]) -> list[tuple[float, ...]]:
         """Log-probabilities of each response after its prompt under the training backend, float32."""
-        with self.clock.phase("score"), torch.no_grad():
+        with self.clock.phase("score"):
             return score(
                 self.policy, sequences, self.settings.sampling.temperature, self.settings.optimizer.micro_batch_tokens
             )
@@ -98,6 +111,12 @@ class World:
         rewards = [self.reward(problems[i // samples], t.response_ids, t.finished) for i, t in enumerate(trajectories)]
         gap = mismatch([sample for _, sample in flat], scored)
         return _grouped(trajectories, samples), _grouped(rewards, samples), gap
+
+
+def episode(trajectory: Trajectory, advantages: Sequence[float]) -> Episode:
+    """A whole trajectory to learn from; advantages (T)."""
+    t = trajectory
+    return Episode(t.problem_id, t.prompt_ids, t.response_ids, t.logprobs, tuple(advantages))
 
 
 def _grouped(items: list, size: int) -> list[list]:

@@ -16,7 +16,7 @@ from spo.errors import RunFailure
 from spo.methods.world import Clock
 from spo.training import checkpoint
 from spo.training.checkpoint import Memory, State
-from spo.training.optimize import Descent
+from spo.training.descent import Descent
 
 #: Phases that are not training time: they would not be there in a run that only wants the model.
 NOT_TRAINING = ("validate", "save")
@@ -39,13 +39,15 @@ def run(
     name: str,
     total: int,
     iterate: Callable[[int, Memory, Clock], Iterated],
-    descent: Descent,
+    descents: Mapping[str, Descent],
     state: Path,
     fingerprint: Mapping[str, object],
     checkpoint_every: int,
     describe: Callable[[dict[str, float]], str],
 ) -> None:
-    """Bring the run in folder `state` to `total` iterations and leave the weights of `descent` there.
+    """Bring the run in folder `state` to `total` iterations and leave the weights of `descents` there.
+
+    The key of a descent begins the names of its tensors and counters; an empty one adds nothing.
 
     `iterate(i, memory, clock)` does iteration i (1 to total; 0 only reports). Metrics go to `state/metrics.jsonl`,
     seconds to `state/timing.jsonl`; both are cut back on resume, so a killed run ends in the metrics and weights of
@@ -57,7 +59,9 @@ def run(
         done, memory, counters = -1, (), {"sampled_tokens_total": 0.0, "seconds_total": 0.0}
         if found is not None:
             done, memory, counters = found.done, found.memory, dict(found.counters)
-            descent.restore(found.tensors, int(counters["optimizer_steps"]))
+            for prefix, descent in descents.items():
+                own = {name.removeprefix(prefix): t for name, t in found.tensors.items() if name.startswith(prefix)}
+                descent.restore(own, int(counters[f"{prefix}optimizer_steps"]))
             print(f"{name}: resuming after iteration {done} of {total}", flush=True)
         progress = _Progress(name, total, done)
         for iteration in range(done + 1, total + 1):
@@ -65,10 +69,15 @@ def run(
             out = iterate(iteration, memory, clock)
             memory = out.memory
             metrics = _log(state, iteration, out.metrics, counters, clock)
-            counters["optimizer_steps"] = descent.steps
+            counters |= {f"{prefix}optimizer_steps": descent.steps for prefix, descent in descents.items()}
             if iteration == total or iteration % checkpoint_every == 0 or told_to_stop:
                 with clock.phase("save"):
-                    checkpoint.save(state, State(iteration, descent.tensors(), memory, counters))
+                    tensors = {
+                        prefix + name: tensor
+                        for prefix, descent in descents.items()
+                        for name, tensor in descent.tensors().items()
+                    }
+                    checkpoint.save(state, State(iteration, tensors, memory, counters))
             progress.show(iteration, describe(metrics))
             if told_to_stop and iteration < total:
                 raise RunFailure(f"{name}: stopped by SIGTERM after iteration {iteration}; the same command continues")

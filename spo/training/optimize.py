@@ -1,106 +1,43 @@
-"""One optimizer step on a policy's weights from a batch of Episodes, in micro-batches."""
+"""Optimizer steps from batches of Episodes, in micro-batches. `OBJECTIVES` names what a policy's steps minimise."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
 
-import torch
 from torch import Tensor
-from torch.optim import AdamW, Muon
 
-from spo.batching import collate, micro_batches, take
+from spo.batching import Batch, collate, micro_batches, spread, take
 from spo.errors import RunFailure
-from spo.losses import LossOut, nll_loss, policy_loss, whiten_and_count
-from spo.policy import Policy
-from spo.settings import Optimizer, Train
+from spo.losses import LossOut, policy_loss, whiten_and_count
+from spo.methods.world import ValueTarget
+from spo.objectives import nll_loss, policy_iteration_loss, preference_loss, value_loss
+from spo.policy import Policy, ValueModel
+from spo.settings import Loss, Train
+from spo.training.descent import Descent
 from spo.types import Episode
 
 
-class Descent:
-    """The optimizer of a run, with its schedule: AdamW, or Muon for the matrices inside the layers (`muon_lr`)."""
+class Plan(NamedTuple):
+    """How one optimizer step is computed: `groups` of rows of `batch` go through the policy together, which gives their
+    log-probabilities at `temperature`; the losses of the groups add up."""
 
-    def __init__(self, weights: Mapping[str, Tensor], settings: Optimizer, total_steps: int) -> None:
-        self.weights, self.settings, self.total_steps, self.steps = dict(weights), settings, total_steps, 0
-        inner = {n for n, w in weights.items() if settings.muon_lr and w.ndim == 2 and ".layers." in n}
-        betas = (settings.beta1, settings.beta2)
-        outer = [w for n, w in weights.items() if n not in inner]
-        decay = settings.weight_decay
-        #: (optimizer, its peak learning rate)
-        self.parts: list[tuple[torch.optim.Optimizer, float]] = [
-            (AdamW(outer, settings.lr, betas, settings.eps, decay, fused=True), settings.lr)
-        ]
-        if inner:
-            self.parts.append(
-                (Muon([w for n, w in weights.items() if n in inner], settings.muon_lr, decay), settings.muon_lr)
-            )
-
-    def step(self) -> tuple[float, float]:
-        """Clip, update, clear: (gradient norm before clipping, learning rate used).
-
-        Raises RunFailure before anything changes if the norm is not finite.
-        """
-        norm = float(torch.nn.utils.clip_grad_norm_(self.weights.values(), self.settings.max_grad_norm))
-        if not math.isfinite(norm):
-            raise RunFailure(
-                f"gradient norm is {norm} at optimizer step {self.steps}; nothing was updated: lower optimizer.lr"
-            )
-        factor = schedule(self.settings, self.steps, self.total_steps)
-        for part, peak in self.parts:
-            for group in part.param_groups:
-                group["lr"] = peak * factor
-            part.step()
-        self.clear()
-        self.steps += 1
-        return norm, self.settings.lr * factor
-
-    def clear(self) -> None:
-        """Forget the gradients."""
-        for weight in self.weights.values():
-            weight.grad = None
-
-    def tensors(self) -> dict[str, Tensor]:
-        """Weights and moments, for a checkpoint."""
-        out = {f"weight/{name}": weight for name, weight in self.weights.items()}
-        for part, _ in self.parts:
-            for name, weight in self.weights.items():
-                moments = part.state.get(weight, {})
-                out |= {f"{moment}/{name}": value for moment, value in moments.items() if moment != "step"}
-        return out
-
-    def restore(self, tensors: Mapping[str, Tensor], steps: int) -> None:
-        """Put back what `tensors` returned after `steps` steps."""
-        self.steps = steps
-        names = {id(weight): name for name, weight in self.weights.items()}
-        for name, weight in self.weights.items():
-            weight.data.copy_(tensors[f"weight/{name}"])
-        for part, _ in self.parts:
-            for weight in part.param_groups[0]["params"]:
-                for moment in ("exp_avg", "exp_avg_sq", "momentum_buffer"):
-                    if (saved := tensors.get(f"{moment}/{names[id(weight)]}")) is not None:
-                        part.state[weight][moment] = saved.clone()
-                        if moment == "exp_avg":
-                            part.state[weight]["step"] = torch.tensor(float(steps))
+    batch: Batch
+    groups: Sequence[Sequence[int]]
+    loss: Callable[[Tensor, Batch], LossOut]
+    temperature: float
+    max_mean_ratio: float = math.inf
 
 
-def schedule(settings: Optimizer, step: int, total_steps: int) -> float:
-    """Factor of the peak learning rate at optimizer step `step` (from 0) of `total_steps` (spec §5.1).
+class Objective(NamedTuple):
+    """What a policy's steps minimise: a plan for a batch, and what it needs."""
 
-    Deviation: in the official code's scheduler the first update runs at the full rate and the second at 0; here the
-    logarithmic warm-up begins with its second value.
-
-    >>> [round(schedule(Optimizer(schedule="linear", warmup_share=0.2), step, 10), 3) for step in (0, 1, 2, 6, 9)]
-    [0.5, 1.0, 1.0, 0.5, 0.125]
-    """
-    warmup = int(settings.warmup_share * total_steps)
-    if step < warmup:
-        if settings.schedule == "log_warmup_linear" and warmup > 1:
-            return min(1.0, math.log(step + 2) / math.log(warmup))
-        return (step + 1) / warmup
-    if settings.schedule == "constant":
-        return 1.0
-    left = (total_steps - step) / max(1, total_steps - warmup)
-    return 0.5 - 0.5 * math.cos(math.pi * left) if settings.schedule == "cosine" else left
+    plan: Callable[[Batch, Train], Plan]
+    compares: Callable[[Loss], bool]
+    """Whether it needs log-probabilities under the starting policy."""
+    together: int = 1
+    """Consecutive Episodes that must be in one batch."""
 
 
 def policy_step(
@@ -109,29 +46,17 @@ def policy_step(
     episodes: Sequence[Episode],
     reference: Sequence[Sequence[float]] | None,
     train: Train,
+    objective: str,
 ) -> dict[str, float]:
-    """One optimizer step on the policy loss; returns its sums and means for the metrics."""
-    loss, temperature = train.loss, train.sampling.temperature
+    """One optimizer step on the objective of that name; returns its sums for the metrics.
+
+    reference: one sequence (T) an episode, log-probabilities under the starting policy; None where the objective does
+    not compare. A step whose mean ratio is beyond the limit changes nothing and has `skipped` 1.
+    """
     batch = collate(episodes, 0, reference)
-    lengths = batch.lengths.tolist()
-    if loss.scope == "batch":
-        batch, tokens, sequences = whiten_and_count(batch, loss)
-        scopes = {"denominator": tokens, "sequences": sequences}
-        groups = micro_batches(lengths, train.optimizer.micro_batch_tokens, loss.micro_batch_episodes)
-    else:
-        scopes = {}
-        groups = micro_batches(lengths, train.optimizer.micro_batch_tokens, loss.micro_batch_episodes, sort=False)
-    sums: dict[str, float] = {}
-    for rows in groups:
-        part = take(batch, rows)
-        logprobs, entropy = policy.token_logprobs(part.input_ids, temperature)
-        out = policy_loss(logprobs, part, loss, **scopes)
-        (out.loss if scopes else out.loss / len(groups)).backward()
-        _add(sums, out, 1.0 if scopes else 1 / len(groups))
-        sums["entropy"] = sums.get("entropy", 0.0) + float((entropy * part.response_mask).sum())
-    sums["response_tokens"] = float(batch.response_mask.sum())
-    _check_loss(sums["loss"], episodes)
-    if scopes and sums["ratio"] > loss.max_mean_ratio * max(1.0, sums["tokens"]):
+    plan = OBJECTIVES[objective].plan(batch, train)
+    sums = {"response_tokens": float(batch.response_mask.sum())} | _backward(policy, plan, episodes)
+    if sums.get("ratio", 0.0) > plan.max_mean_ratio * max(1.0, sums["tokens"]):
         descent.clear()
         return sums | {"skipped": 1.0, "grad_norm": 0.0, "lr": 0.0}
     norm, lr = descent.step()
@@ -140,22 +65,115 @@ def policy_step(
 
 def nll_step(policy: Policy, descent: Descent, episodes: Sequence[Episode]) -> dict[str, float]:
     """One optimizer step on the negative log-likelihood of the responses."""
-    batch = collate(episodes, 0)
-    tokens = float(batch.response_mask.sum())
-    sums: dict[str, float] = {}
-    for rows in micro_batches(batch.lengths.tolist(), descent.settings.micro_batch_tokens):
-        part = take(batch, rows)
-        logprobs, _ = policy.token_logprobs(part.input_ids, 1.0)
-        out = nll_loss(logprobs, part.response_mask, denominator=tokens)
-        out.loss.backward()
-        _add(sums, out, 1.0)
-    _check_loss(sums["loss"], episodes)
+    plan = _nll_plan(collate(episodes, 0), descent.settings.micro_batch_tokens)
+    sums = _backward(policy, plan, episodes)
     norm, lr = descent.step()
     return sums | {"grad_norm": norm, "lr": lr}
 
 
-def _add(sums: dict[str, float], out: LossOut, weight: float) -> None:
-    sums["loss"] = sums.get("loss", 0.0) + weight * float(out.loss.detach())
+def value_step(
+    critic: ValueModel,
+    descent: Descent,
+    episodes: Sequence[Episode],
+    targets: Sequence[ValueTarget],
+    clip_range: float | None,
+) -> dict[str, float]:
+    """One optimizer step of a critic; returns its sums for the metrics."""
+    lengths = [len(episode.prompt_ids) + len(episode.response_ids) for episode in episodes]
+    tokens = float(sum(len(episode.response_ids) for episode in episodes))
+    sums: dict[str, float] = {}
+    for rows in micro_batches(lengths, descent.settings.micro_batch_tokens):
+        batch = collate([episodes[i] for i in rows], 0)
+        returns = spread([targets[i].returns for i in rows], batch.response_mask)
+        old = spread([targets[i].old_values for i in rows], batch.response_mask)
+        values = critic.values(batch.input_ids)[:, :-1]
+        out = value_loss(values, old, returns, batch.response_mask, clip_range, denominator=tokens)
+        out.loss.backward()
+        _add(sums, out)
+    _check_loss(sums["loss"], episodes)
+    descent.step()
+    return sums
+
+
+def _backward(policy: Policy, plan: Plan, episodes: Sequence[Episode]) -> dict[str, float]:
+    """Gradients of a whole plan, and its sums; RunFailure if the loss is not finite."""
+    sums: dict[str, float] = {"entropy": 0.0}
+    for rows in plan.groups:
+        part = take(plan.batch, rows)
+        logprobs, entropy = policy.token_logprobs(part.input_ids, plan.temperature)
+        out = plan.loss(logprobs, part)
+        out.loss.backward()
+        _add(sums, out)
+        sums["entropy"] += float((entropy * part.response_mask).sum())
+    _check_loss(sums["loss"], episodes)
+    return sums
+
+
+def _clipped_plan(batch: Batch, train: Train) -> Plan:
+    """`loss.scope` says over what Z and whitening are taken, and with it whether rows may be sorted by length."""
+    loss, temperature = train.loss, train.sampling.temperature
+    tokens, lengths = train.optimizer.micro_batch_tokens, batch.lengths.tolist()
+    if loss.scope == "batch":
+        batch, count, sequences = whiten_and_count(batch, loss)
+        groups = micro_batches(lengths, tokens, loss.micro_batch_episodes)
+
+        def part_of_batch(logprobs: Tensor, part: Batch) -> LossOut:
+            return policy_loss(logprobs, part, loss, denominator=count, sequences=sequences)
+
+        return Plan(batch, groups, part_of_batch, temperature, loss.max_mean_ratio)
+    groups = micro_batches(lengths, tokens, loss.micro_batch_episodes, sort=False)
+
+    def scope_of_its_own(logprobs: Tensor, part: Batch) -> LossOut:
+        out = policy_loss(logprobs, part, loss)
+        return out._replace(loss=out.loss / len(groups))
+
+    return Plan(batch, groups, scope_of_its_own, temperature)
+
+
+def _policy_iteration_plan(batch: Batch, train: Train) -> Plan:
+    beta, sequences = train.loss.beta, float(len(batch.lengths))
+    return Plan(
+        batch,
+        micro_batches(batch.lengths.tolist(), train.optimizer.micro_batch_tokens),
+        lambda logprobs, part: policy_iteration_loss(logprobs, part, beta, sequences=sequences),
+        train.sampling.temperature,
+    )
+
+
+def _preference_plan(batch: Batch, train: Train) -> Plan:
+    """A pass takes whole pairs. Probabilities are those of the policy that samples, at its temperature."""
+    beta, penalty, count = train.credit.beta, train.credit.penalty, len(batch.lengths) // 2
+    longest = batch.lengths.view(count, 2).max(dim=-1).values
+    pairs = micro_batches((2 * longest).tolist(), train.optimizer.micro_batch_tokens)
+    return Plan(
+        batch,
+        [[row for pair in group for row in (2 * pair, 2 * pair + 1)] for group in pairs],
+        lambda logprobs, part: preference_loss(logprobs, part, beta, penalty, pairs=float(count)),
+        train.sampling.temperature,
+    )
+
+
+def _nll_plan(batch: Batch, micro_batch_tokens: int) -> Plan:
+    """At temperature 1, as in SFT."""
+    tokens = float(batch.response_mask.sum())
+    return Plan(
+        batch,
+        micro_batches(batch.lengths.tolist(), micro_batch_tokens),
+        lambda logprobs, part: nll_loss(logprobs, part.response_mask, denominator=tokens),
+        1.0,
+    )
+
+
+OBJECTIVES: dict[str, Objective] = {
+    "clipped": Objective(_clipped_plan, lambda loss: loss.kl_coefficient > 0),
+    "policy_iteration": Objective(_policy_iteration_plan, lambda loss: True),
+    "preference": Objective(_preference_plan, lambda loss: True, together=2),
+    "nll": Objective(lambda batch, train: _nll_plan(batch, train.optimizer.micro_batch_tokens), lambda loss: False),
+}
+
+
+def _add(sums: dict[str, float], out: LossOut) -> None:
+    sums["loss"] = sums.get("loss", 0.0) + float(out.loss.detach())
     for name, value in out.metrics.items():
         sums[name] = sums.get(name, 0.0) + float(value)
 

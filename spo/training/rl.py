@@ -3,21 +3,26 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 
 from spo import seeds
 from spo.batching import shuffled_batches
-from spo.methods import METHODS
+from spo.methods import METHODS, most_episodes, objective
 from spo.methods.score import score
-from spo.methods.world import Clock, Memory, World
-from spo.policy import Policy
+from spo.methods.world import Clock, Collected, Memory, World
+from spo.policy import Policy, ValueModel
 from spo.settings import Train
 from spo.training import loop
+from spo.training.descent import Descent
 from spo.training.loop import Iterated
-from spo.training.optimize import Descent, policy_step
-from spo.types import Episode, Problem, Request, Sampling
+from spo.training.optimize import OBJECTIVES, policy_step, value_step
+from spo.types import Problem, Request, Sampling
+
+#: Begins the names of the critic's tensors in a checkpoint; the policy's have no such beginning.
+CRITIC = "critic/"
 
 
 def run(
@@ -33,22 +38,30 @@ def run(
     reward: Callable[[Problem, Sequence[int], bool], float],
     line_ends: Callable[[Sequence[int]], tuple[int, ...]],
     state: Path,
+    critic: ValueModel | None = None,
 ) -> None:
-    """Train `policy` in place for `settings.iterations`, resuming from the folder `state` (see `loop.run`).
+    """Train `policy`, and `critic` where there is one, in place for `settings.iterations`, resuming from the folder
+    `state` (see `loop.run`).
 
-    `reference` is the starting policy for the KL term, None if its coefficient is 0. `reward`, `encode` as in `World`.
+    `reference` is the starting policy, None where `opens_reference` is False. `reward`, `encode` as in `World`.
     """
     fitting = [p for p in train if len(encode(p)) < settings.context_tokens]
-    descent = Descent(policy.weights(), settings.optimizer, _total_steps(settings))
+    steps = total_steps(settings, len(fitting))
+    descents = {"": Descent(policy.weights(), settings.optimizer, steps)}
+    if critic is not None:
+        lr = settings.credit.lr or settings.optimizer.lr
+        descents[CRITIC] = Descent(critic.weights(), replace(settings.optimizer, lr=lr, muon_lr=None), steps)
 
     def iterate(iteration: int, memory: Memory, clock: Clock) -> Iterated:
         metrics: dict[str, float] = {}
         if iteration > 0:
-            world = World(policy, settings, iteration, encode, reward, line_ends, clock)
+            world = World(policy, settings, iteration, encode, reward, line_ends, clock, critic)
             problems = draw_problems(fitting, settings, iteration)
             collected = METHODS[settings.credit.kind](world, problems, memory)
             memory, metrics = collected.memory, dict(collected.metrics)
-            metrics |= learn(policy, reference, descent, collected.episodes, settings, iteration, clock)
+            metrics |= learn(policy, reference, descents[""], collected, settings, iteration, clock)
+            if critic is not None:
+                metrics |= learn_values(critic, descents[CRITIC], collected, settings, iteration, clock)
         if iteration % settings.validate_every == 0 or iteration == settings.iterations:
             with clock.phase("validate"):
                 metrics |= validate(policy, validation[: settings.validation_problems], settings, encode, reward)
@@ -58,7 +71,7 @@ def run(
         name=name,
         total=settings.iterations,
         iterate=iterate,
-        descent=descent,
+        descents=descents,
         state=state,
         fingerprint=fingerprint,
         checkpoint_every=settings.checkpoint_every,
@@ -77,29 +90,75 @@ def learn(
     policy: Policy,
     reference: Policy | None,
     descent: Descent,
-    episodes: Sequence[Episode],
+    collected: Collected,
     settings: Train,
     iteration: int,
     clock: Clock,
 ) -> dict[str, float]:
-    """All optimizer steps of one iteration; means over their tokens."""
+    """All optimizer steps of one iteration on the policy; means over their tokens.
+
+    Where training restarts, the schedule counts the steps of this iteration, otherwise those of the whole run.
+    """
+    episodes = collected.episodes
     if not episodes:
         return {"episodes": 0, "trained_tokens": 0, "steps": 0}
     ref = None
-    if reference is not None:
+    if compares(settings):
         with clock.phase("score"):
             sequences = [(episode.prompt_ids, episode.response_ids) for episode in episodes]
             ref = score(reference, sequences, settings.sampling.temperature, settings.optimizer.micro_batch_tokens)
-    steps = []
+    name, batches = objective(settings), iteration_batches(settings, len(episodes), iteration)
     with clock.phase("train"):
-        for epoch in range(settings.epochs):
-            order = seeds.key(settings.seed, "order", iteration, epoch)
-            for batch in shuffled_batches(len(episodes), settings.batch_episodes, order):
-                rows = [episodes[i] for i in batch]
-                steps.append(
-                    policy_step(policy, descent, rows, None if ref is None else [ref[i] for i in batch], settings)
-                )
+        if collected.restart:
+            descent.restart(reference.weights(), len(batches))
+        steps = [
+            policy_step(policy, descent, _rows(episodes, rows), ref and _rows(ref, rows), settings, name)
+            for rows in batches
+        ]
     return {"episodes": len(episodes), "steps": len(steps)} | _means(steps)
+
+
+def learn_values(
+    critic: ValueModel, descent: Descent, collected: Collected, settings: Train, iteration: int, clock: Clock
+) -> dict[str, float]:
+    """All optimizer steps of one iteration on the critic, in the batches of the policy's."""
+    with clock.phase("critic"):
+        steps = [
+            value_step(
+                critic,
+                descent,
+                _rows(collected.episodes, rows),
+                _rows(collected.value_targets, rows),
+                settings.credit.value_clip_range,
+            )
+            for rows in iteration_batches(settings, len(collected.episodes), iteration)
+        ]
+    return {"value_loss": float(np.mean([step["loss"] for step in steps]))}
+
+
+def iteration_batches(settings: Train, episodes: int, iteration: int) -> list[tuple[int, ...]]:
+    """Indices of the Episodes of each optimizer step of an iteration: every epoch in an order of its own.
+
+    Episodes that belong together stay so; a batch has `batch_episodes` Episodes, or fewer where that is no multiple of
+    their number.
+    """
+    together = OBJECTIVES[objective(settings)].together
+    size = max(1, settings.batch_episodes // together)
+    return [
+        tuple(together * unit + i for unit in units for i in range(together))
+        for epoch in range(settings.epochs)
+        for units in shuffled_batches(episodes // together, size, seeds.key(settings.seed, "order", iteration, epoch))
+    ]
+
+
+def compares(settings: Train) -> bool:
+    """Whether the objective needs log-probabilities under the starting policy."""
+    return OBJECTIVES[objective(settings)].compares(settings.loss)
+
+
+def opens_reference(settings: Train) -> bool:
+    """Whether a run needs the starting policy beside the one it trains: to compare with, or to begin anew from."""
+    return compares(settings) or getattr(settings.credit, "restart", False)
 
 
 def validate(
@@ -126,38 +185,51 @@ def validate(
     }
 
 
+def _rows(items: Sequence, rows: Sequence[int]) -> list:
+    return [items[i] for i in rows]
+
+
+#: metric -> (sum over the steps of an iteration, sum that it is divided by); left out where an objective lacks the sum
+MEANS = {
+    "kl": ("kl", "kl_tokens"),
+    "clip_fraction": ("clipped", "tokens"),
+    "mean_ratio": ("ratio", "tokens"),
+    "entropy": ("entropy", "response_tokens"),
+    "nll": ("nll", "tokens"),
+    "mean_weight": ("weight", "sequences"),
+    "preferred": ("preferred", "pairs"),
+    "margin": ("margin", "pairs"),
+    "accepted_gain": ("gain", "pairs"),
+}
+
+
 def _means(steps: Sequence[Mapping[str, float]]) -> dict[str, float]:
-    """Sums of the steps turned into numbers a token or a step."""
+    """Sums of the steps turned into numbers a token, sequence, pair or step."""
     total = {name: sum(step.get(name, 0.0) for step in steps) for name in steps[0]}
-    tokens = max(1.0, total["tokens"])
+    means = {name: total[part] / max(1.0, total[whole]) for name, (part, whole) in MEANS.items() if part in total}
     return {
         "trained_tokens": int(total["tokens"]),
         "loss": total["loss"] / len(steps),
-        "kl": total["kl"] / max(1.0, total["kl_tokens"]),
-        "clip_fraction": total["clipped"] / tokens,
-        "mean_ratio": total["ratio"] / tokens,
-        "entropy": total["entropy"] / max(1.0, total["response_tokens"]),
+        **means,
         "grad_norm": float(np.mean([step["grad_norm"] for step in steps])),
         "lr": steps[-1]["lr"],
         "skipped_steps": int(sum(step.get("skipped", 0.0) for step in steps)),
     }
 
 
-def _total_steps(settings: Train) -> int:
-    """Optimizer steps of the whole run, as the schedule counts them."""
-    credit = settings.credit
-    if credit.kind == "tree":
-        episodes = credit.episodes_per_iteration
-    else:
-        episodes = settings.problems_per_iteration * credit.samples_per_problem
-    return settings.iterations * settings.epochs * max(1, -(-episodes // settings.batch_episodes))
+def total_steps(settings: Train, problems: int) -> int:
+    """Optimizer steps of a whole run on so many problems, as the schedule counts them: no iteration can have more."""
+    episodes = most_episodes(settings.credit, min(settings.problems_per_iteration, problems))
+    return settings.iterations * len(iteration_batches(settings, max(1, episodes), 0))
 
 
 def _describe(metrics: Mapping[str, float]) -> str:
     words = []
     if "reward" in metrics:
         words.append(f"reward {metrics['reward']:.3f}  length {metrics['response_tokens']:.0f}")
-        words.append(f"kl {metrics.get('kl', 0):.4f}  clipped {metrics.get('clip_fraction', 0):.3f}")
+    for name in ("kl", "clip_fraction", "value_loss", "nll", "preferred"):
+        if name in metrics:
+            words.append(f"{name} {metrics[name]:.4f}")
     if "validation_accuracy" in metrics:
         words.append(f"validation {100 * metrics['validation_accuracy']:.1f} %")
     return "  ".join(words)

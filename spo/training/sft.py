@@ -10,8 +10,9 @@ from spo.methods.world import Clock, Memory
 from spo.policy import Policy
 from spo.settings import Sft
 from spo.training import loop
+from spo.training.descent import Descent
 from spo.training.loop import Iterated
-from spo.training.optimize import Descent, nll_step
+from spo.training.optimize import nll_step
 from spo.types import Episode
 
 #: (prompt ids, response ids with the end-of-sequence token)
@@ -55,7 +56,7 @@ def run(
         name=name,
         total=total,
         iterate=iterate,
-        descent=descent,
+        descents={"": descent},
         state=state,
         fingerprint=fingerprint,
         checkpoint_every=max(1, settings.checkpoint_every_steps // steps),

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from spo.batching import Batch, collate, take
-from spo.losses import kl_k3, masked_whiten, nll_loss, policy_loss, probability_mask, whiten_and_count
+from spo.losses import kl_k3, masked_whiten, policy_loss, probability_mask, whiten_and_count
 from spo.settings import Loss
 from spo.types import Episode
 
@@ -163,17 +163,6 @@ def test_kl_is_zero_at_equality_and_positive_elsewhere():
     assert kl.tolist() == pytest.approx(expected, abs=1e-6)
     kl.sum().backward()
     assert new.grad.tolist() == pytest.approx([0.0, 1 - math.exp(-1), 1 - math.exp(0.5), 0.0], abs=1e-6)
-
-
-def test_nll():
-    logprobs = torch.tensor([[-1.0, -3.0, float("nan")], [-2.0, -6.0, -1.0]])
-    mask = torch.tensor([[True, True, False], [False, True, False]])
-    out = nll_loss(logprobs, mask)
-    assert out.loss.item() == pytest.approx(10 / 3)
-    assert (out.metrics["nll"], out.metrics["tokens"]) == (10, 3)
-    parts = [nll_loss(logprobs[row : row + 1], mask[row : row + 1], denominator=3.0).loss for row in (0, 1)]
-    assert sum(parts).item() == pytest.approx(10 / 3)
-    assert nll_loss(logprobs, torch.zeros_like(mask)).loss == 0
 
 
 # ---- properties ------------------------------------------------------------------------------------------------------

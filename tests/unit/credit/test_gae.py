@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from spo.credit.gae import gae
+from spo.credit.gae import discounted_returns, gae
 
 VALUES = [0.2, 0.4, 0.6]
 
@@ -23,6 +23,12 @@ def test_empty_and_mismatched():
         gae([0, 1], VALUES)
 
 
+def test_returns():
+    assert discounted_returns([0, 0, 1]).tolist() == [1, 1, 1]
+    assert discounted_returns([1, 0, 2], gamma=0.5).tolist() == [1.5, 1.0, 2.0]
+    assert discounted_returns([]).shape == (0,)
+
+
 numbers = st.floats(-2, 2)
 steps = st.lists(st.tuples(numbers, numbers), min_size=1, max_size=12)
 
@@ -31,6 +37,7 @@ steps = st.lists(st.tuples(numbers, numbers), min_size=1, max_size=12)
 def test_lambda_1_is_return_minus_value(pairs, gamma):
     rewards, values = map(list, zip(*pairs, strict=True))
     returns = [sum(gamma**k * r for k, r in enumerate(rewards[t:])) for t in range(len(rewards))]
+    assert discounted_returns(rewards, gamma) == pytest.approx(returns, abs=1e-9)
     assert gae(rewards, values, gamma, 1.0) == pytest.approx(np.subtract(returns, values), abs=1e-9)
 
 

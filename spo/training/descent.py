@@ -1,0 +1,107 @@
+"""The optimizer of a run with its schedule, and its state as named tensors."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor
+from torch.optim import AdamW, Muon
+
+from spo.errors import RunFailure
+from spo.settings import Optimizer
+
+
+class Descent:
+    """The optimizer of a run, with its schedule: AdamW, or Muon for the matrices inside the layers (`muon_lr`)."""
+
+    def __init__(self, weights: Mapping[str, Tensor], settings: Optimizer, total_steps: int) -> None:
+        self.weights, self.settings, self.total_steps, self.steps = dict(weights), settings, total_steps, 0
+        inner = {n for n, w in weights.items() if settings.muon_lr and w.ndim == 2 and ".layers." in n}
+        betas = (settings.beta1, settings.beta2)
+        outer = [w for n, w in weights.items() if n not in inner]
+        decay = settings.weight_decay
+        #: (optimizer, its peak learning rate)
+        self.parts: list[tuple[torch.optim.Optimizer, float]] = [
+            (AdamW(outer, settings.lr, betas, settings.eps, decay, fused=True), settings.lr)
+        ]
+        if inner:
+            self.parts.append(
+                (Muon([w for n, w in weights.items() if n in inner], settings.muon_lr, decay), settings.muon_lr)
+            )
+
+    def step(self) -> tuple[float, float]:
+        """Clip, update, clear: (gradient norm before clipping, learning rate used).
+
+        Raises RunFailure before anything changes if the norm is not finite.
+        """
+        norm = float(torch.nn.utils.clip_grad_norm_(self.weights.values(), self.settings.max_grad_norm))
+        if not math.isfinite(norm):
+            raise RunFailure(
+                f"gradient norm is {norm} at optimizer step {self.steps}; nothing was updated: lower optimizer.lr"
+            )
+        factor = schedule(self.settings, self.steps, self.total_steps)
+        for part, peak in self.parts:
+            for group in part.param_groups:
+                group["lr"] = peak * factor
+            part.step()
+        self.clear()
+        self.steps += 1
+        return norm, self.settings.lr * factor
+
+    def restart(self, weights: Mapping[str, Tensor], total_steps: int) -> None:
+        """Begin anew at `weights`: without moments, and with a schedule of its own over `total_steps`."""
+        for name, weight in self.weights.items():
+            weight.data.copy_(weights[name].detach())
+        for part, _ in self.parts:
+            part.state.clear()
+        self.steps, self.total_steps = 0, total_steps
+
+    def clear(self) -> None:
+        """Forget the gradients."""
+        for weight in self.weights.values():
+            weight.grad = None
+
+    def tensors(self) -> dict[str, Tensor]:
+        """Weights and moments, for a checkpoint."""
+        out = {f"weight/{name}": weight for name, weight in self.weights.items()}
+        for part, _ in self.parts:
+            for name, weight in self.weights.items():
+                moments = part.state.get(weight, {})
+                out |= {f"{moment}/{name}": value for moment, value in moments.items() if moment != "step"}
+        return out
+
+    def restore(self, tensors: Mapping[str, Tensor], steps: int) -> None:
+        """Put back what `tensors` returned after `steps` steps."""
+        self.steps = steps
+        names = {id(weight): name for name, weight in self.weights.items()}
+        for name, weight in self.weights.items():
+            weight.data.copy_(tensors[f"weight/{name}"])
+        for part, _ in self.parts:
+            for weight in part.param_groups[0]["params"]:
+                for moment in ("exp_avg", "exp_avg_sq", "momentum_buffer"):
+                    if (saved := tensors.get(f"{moment}/{names[id(weight)]}")) is not None:
+                        part.state[weight][moment] = saved.clone()
+                        if moment == "exp_avg":
+                            part.state[weight]["step"] = torch.tensor(float(steps))
+
+
+def schedule(settings: Optimizer, step: int, total_steps: int) -> float:
+    """Factor of the peak learning rate at optimizer step `step` (from 0) of `total_steps` (spec §5.1).
+
+    Deviation: in the official code's scheduler the first update runs at the full rate and the second at 0; here the
+    logarithmic warm-up begins with its second value.
+
+    >>> [round(schedule(Optimizer(schedule="linear", warmup_share=0.2), step, 10), 3) for step in (0, 1, 2, 6, 9)]
+    [0.5, 1.0, 1.0, 0.5, 0.125]
+    """
+    warmup = int(settings.warmup_share * total_steps)
+    if step < warmup:
+        if settings.schedule == "log_warmup_linear" and warmup > 1:
+            return min(1.0, math.log(step + 2) / math.log(warmup))
+        return (step + 1) / warmup
+    if settings.schedule == "constant":
+        return 1.0
+    left = (total_steps - step) / max(1, total_steps - warmup)
+    return 0.5 - 0.5 * math.cos(math.pi * left) if settings.schedule == "cosine" else left
