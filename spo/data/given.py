@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,43 +19,69 @@ MOST_LEAKED_SHARE = 0.05  # of the training rows; above it the files are taken t
 
 
 @dataclass(frozen=True)
-class Source:
-    """Where a published set is and how its rows are read.
+class Part:
+    """One file of a published set: its stem in a local folder, or what it is on the hub."""
 
-    `files` maps our split (train, test) to (file stem in a local folder, configuration and split on the hub). `read`
-    turns a row into (question, answer, worked solution or None) and raises ValueError for a row that it cannot use.
+    stem: str
+    hub: str
+    split: str
+    configurations: tuple[str | None, ...] = (None,)
+
+
+@dataclass(frozen=True)
+class Source:
+    """A published set: the parts of our splits (train, test), and how a row is read.
+
+    `read` turns a row into (question, answer, worked solution or None) and raises ValueError for a row that it cannot
+    use; an empty answer leaves the row out. `holds_test`: the training parts are known to contain every test question.
     """
 
-    hub: str
-    files: dict[str, tuple[str, str | None, str]]
+    parts: dict[str, tuple[Part, ...]]
     read: Callable[[Row], tuple[str, str, str | None]]
+    holds_test: bool = False
+
+    @property
+    def hub(self) -> str:
+        """The repository that `revision` pins."""
+        return next(iter(self.parts.values()))[0].hub
 
 
 def load(settings: Dataset, name: str, source: Source) -> Splits:
     """Read `source`; validation is drawn from the training rows with `settings.seed`, the rest keeps its order.
 
-    Training rows whose question is also a test question, or an earlier training question, are dropped and counted in
-    the notes. Demonstrations are the worked solutions of the training split. Raises UserError for missing files,
-    malformed rows (`file:line: what`), a hub out of reach, or sizes that the source does not have.
+    Training rows whose question is also a test question, or an earlier training question, and rows with an empty
+    answer are dropped and counted in the notes. Demonstrations are the worked solutions of the training split. Raises
+    UserError for missing files, malformed rows (`file:line: what`), a hub out of reach, or sizes that the source does
+    not have.
     """
     check_settings(settings, name)
     notes: dict[str, object] = {"path": settings.path} if settings.path else {"hub": source.hub}
-    rows = {split: _rows(settings, name, source, split, notes) for split in source.files}
-    found = {split: [source.read(row) for row in rows[split]] for split in rows}
-    solutions: dict[str, str] = {}
     problems: dict[str, list[Problem]] = {"train": [], "test": []}
-    for split, items in found.items():
-        for index, (question, answer, solution) in enumerate(items):
+    solutions: dict[str, str] = {}
+    notes["rows_without_answer"] = 0
+    for split in source.parts:
+        for index, row in enumerate(_rows(settings, name, source, split, notes)):
+            question, answer, solution = source.read(row)
+            if not answer:
+                notes["rows_without_answer"] += 1
+                continue
             problems[split].append(Problem(f"{name}-{split}-{index}", question, answer))
             if solution is not None:
                 solutions[problems[split][-1].id] = solution
 
-    unique = first_of_each(problems["train"], {normalised(problem.question) for problem in problems["test"]})
+    test_questions = {normalised(problem.question) for problem in problems["test"]}
+    leaked = sum(normalised(problem.question) in test_questions for problem in problems["train"])
+    unique = first_of_each(problems["train"], test_questions)
     dropped = len(problems["train"]) - len(unique)
     if dropped > MOST_LEAKED_SHARE * max(len(problems["train"]), 1):
         raise UserError(
             f"dataset {name}: {dropped} of {len(problems['train'])} training questions are test questions or repeated; "
             "are these the right files?"
+        )
+    if source.holds_test and leaked < len(problems["test"]):
+        raise UserError(
+            f"dataset {name}: only {leaked} of {len(problems['test'])} test questions are among the training rows, "
+            "which should hold all of them; are these the right files?"
         )
     notes["dropped_train_rows"] = dropped
 
@@ -93,12 +119,17 @@ def _some(settings: Dataset, name: str, split: str, problems: list[Problem], cou
 
 
 def _rows(settings: Dataset, name: str, source: Source, split: str, notes: dict[str, object]) -> list[Row]:
-    stem, configuration, hub_split = source.files[split]
-    if settings.path:
-        path = _file(settings.path, name, stem)
-        notes[f"{split}_sha256"] = store.sha256_file(path)
-        return store.read_jsonl(path, check=source.read)
-    return list(_from_hub(source, configuration, hub_split, settings.revision))
+    rows: list[Row] = []
+    for part in source.parts[split]:
+        if settings.path:
+            path = _file(settings.path, name, part.stem)
+            notes.setdefault("sha256", {})[part.stem] = store.sha256_file(path)
+            rows += store.read_jsonl(path, check=source.read)
+        else:
+            revision = settings.revision if part.hub == source.hub else None
+            for configuration in part.configurations:
+                rows += _from_hub(part, configuration, source.read, revision)
+    return rows
 
 
 def _file(folder: str, name: str, stem: str) -> Path:
@@ -112,22 +143,23 @@ def _file(folder: str, name: str, stem: str) -> Path:
     raise UserError(f"datasets.{name}.path: neither {candidates[0]} nor {candidates[1].name} is there")
 
 
-def _from_hub(source: Source, configuration: str | None, split: str, revision: str | None) -> Iterator[Row]:
+def _from_hub(part: Part, configuration: str | None, read: Callable[[Row], object], revision: str | None) -> list[Row]:
     import datasets
 
     try:
-        table = datasets.load_dataset(source.hub, configuration, split=split, revision=revision)
+        table = datasets.load_dataset(part.hub, configuration, split=part.split, revision=revision)
     except (OSError, ValueError) as error:
         raise UserError(
-            f"{source.hub} cannot be read from the hub ({_one_line(error)}); give a folder of JSON lines with `path:`, "
+            f"{part.hub} cannot be read from the hub ({_one_line(error)}); give a folder of JSON lines with `path:`, "
             "or download it where there is a network and set HF_HUB_OFFLINE=1"
         ) from error
-    for index, row in enumerate(table):
+    rows = list(table)
+    for index, row in enumerate(rows):
         try:
-            source.read(row)
+            read(row)
         except ValueError as error:
-            raise UserError(f"{source.hub} {split} row {index}: {error}") from None
-        yield row
+            raise UserError(f"{part.hub} {part.split} row {index}: {error}") from None
+    return rows
 
 
 def _one_line(error: Exception) -> str:
@@ -154,30 +186,70 @@ def _gsm8k(row: Row) -> tuple[str, str, str]:
 
 
 def _math(row: Row) -> tuple[str, str, str]:
-    return _text(row, "problem"), _boxed(row), _text(row, "solution")
-
-
-def _boxed(row: Row) -> str:
-    """The `answer` field, or the content of the last box of the solution where the field is absent."""
-    if row.get("answer") is not None:
-        return _text(row, "answer")
+    """Answer: the field of that name, or the content of the solution's last box; it may be empty."""
     solution = _text(row, "solution")
-    start = max(solution.rfind("\\boxed{"), solution.rfind("\\fbox{"))
+    answer = row.get("answer")
+    if answer is None:
+        answer = _last_box(solution)
+    if not isinstance(answer, str):
+        raise ValueError("field 'answer' is not text, or field 'solution' has no box")
+    return _text(row, "problem"), answer.strip(), solution
+
+
+def _last_box(solution: str) -> str | None:
+    r"""The content of the last box, closed or bare (`\boxed 2`).
+
+    >>> _last_box(r"so \boxed{\frac{1}{2}}."), _last_box(r"so $\boxed 2$."), _last_box(r"\boxed{}"), _last_box("no")
+    ('\\frac{1}{2}', '2', '', None)
+    """
+    boxes = list(re.finditer(r"\\f?box(?:ed)?(?![a-zA-Z])\s*", solution))
+    if not boxes:
+        return None
+    start = boxes[-1].end()
+    if solution[start : start + 1] != "{":
+        return solution[start : start + 1]
     depth = 0
-    for place in range(solution.find("{", start), len(solution) if start >= 0 else 0):
+    for place in range(start, len(solution)):
         depth += {"{": 1, "}": -1}.get(solution[place], 0)
-        if depth == 0 and (answer := solution[solution.find("{", start) + 1 : place].strip()):
-            return answer
-    raise ValueError("field 'solution' has no boxed answer")
+        if depth == 0:
+            return solution[start + 1 : place].strip()
+    return None
 
 
 def _aime(row: Row) -> tuple[str, str, None]:
     return _text(row, "problem"), _text(row, "answer"), None
 
 
+def _knights(row: Row) -> tuple[str, str, str]:
+    """Answer: `(1) Zoey is a knight` and so on, a line a person. Solution: the published steps, then the answer."""
+    answer = _text(row, "solution_text_format")
+    steps = row.get("cot_repeat_steps")
+    if not isinstance(steps, list) or not all(isinstance(step, str) for step in steps):
+        raise ValueError("field 'cot_repeat_steps' is missing or no list of texts")
+    solution = "\n".join([_text(row, "cot_head"), *(step.strip() for step in steps), _text(row, "cot_foot")])
+    return _text(row, "quiz"), answer, f"{solution}\nCONCLUSION:\n{answer}"
+
+
+_GSM8K, _MATH500, _AIME = "openai/gsm8k", "HuggingFaceH4/MATH-500", "HuggingFaceH4/aime_2024"
+_MATH, _KNIGHTS = "EleutherAI/hendrycks_math", "K-and-K/knights-and-knaves"
+_SUBJECTS = "algebra counting_and_probability geometry intermediate_algebra number_theory prealgebra precalculus"
+_EACH = tuple(_SUBJECTS.split())
+
 #: name in `spo.data.DATASETS` -> where it is and how to read it
 SOURCES = {
-    "gsm8k": Source("openai/gsm8k", {"train": ("train", "main", "train"), "test": ("test", "main", "test")}, _gsm8k),
-    "math500": Source("HuggingFaceH4/MATH-500", {"test": ("test", None, "test")}, _math),
-    "aime24": Source("HuggingFaceH4/aime_2024", {"test": ("test", None, "train")}, _aime),
+    "gsm8k": Source({split: (Part(split, _GSM8K, split, ("main",)),) for split in ("train", "test")}, _gsm8k),
+    # Trained on is all of MATH but MATH-500, as in the PRM800K split (spec §8).
+    "math": Source(
+        {
+            "train": (Part("math/train", _MATH, "train", _EACH), Part("math/test", _MATH, "test", _EACH)),
+            "test": (Part("math500/test", _MATH500, "test"),),
+        },
+        _math,
+        holds_test=True,
+    ),
+    "math500": Source({"test": (Part("test", _MATH500, "test"),)}, _math),
+    "aime24": Source({"test": (Part("test", _AIME, "train"),)}, _aime),
+    "knights_published": Source(
+        {split: (Part(split, _KNIGHTS, "3ppl", (split,)),) for split in ("train", "test")}, _knights
+    ),
 }

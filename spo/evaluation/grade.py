@@ -1,10 +1,17 @@
-"""Verdicts on predictions at each context: a shorter context sees exactly a prefix of what the longest one saw."""
+"""Verdicts on responses in a file, and on predictions at each context.
+
+A shorter context sees exactly a prefix of what the longest one saw.
+"""
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 
+from spo import store
 from spo.errors import UserError
+from spo.grading import Grader
 from spo.types import Grade
 
 
@@ -54,3 +61,51 @@ def run(
                 | ({"response": response} if context == max(contexts) else {})
             )
     return rows
+
+
+def grade_file(source: Path, grader: Grader, output: Path) -> None:
+    """Write to `output` each line of `source` with its `correct`, `extracted`, `reason`, `grader` and `version`.
+
+    Lines are JSON objects with the texts `answer` and `response`; other fields are kept, and so is the order. Good
+    lines are written even if there are bad ones; then UserError `source:line: reason` names the first of these.
+    """
+    rows, bad = [], []
+    try:
+        lines = Path(source).read_bytes().removeprefix(b"\xef\xbb\xbf").split(b"\n")
+    except OSError as error:
+        raise UserError(f"{source}: cannot be read: {error.strerror or error}") from error
+    for number, line in enumerate(lines, start=1):
+        if not line.strip():
+            continue
+        try:
+            row = _row(line)
+        except ValueError as error:
+            bad.append(f"{source}:{number}: {error}")
+            continue
+        verdict = grader.grade(row["answer"], row["response"])
+        found = {"correct": verdict.correct, "extracted": verdict.extracted, "reason": verdict.reason}
+        rows.append(row | found | {"grader": grader.name, "version": grader.version})
+    store.write_jsonl(output, rows)
+    if bad:
+        more = f" (and {len(bad) - 1} more bad lines)" if len(bad) > 1 else ""
+        raise UserError(f"{bad[0]}{more}; the {len(rows)} good lines are graded in {output}")
+
+
+def _row(line: bytes) -> dict[str, object]:
+    try:
+        row = json.loads(line.decode())
+        json.dumps(row, allow_nan=False)
+    except UnicodeDecodeError as error:
+        raise ValueError(f"not UTF-8 at byte {error.start}") from None
+    except json.JSONDecodeError as error:
+        raise ValueError(f"not valid JSON: {error.msg} at column {error.colno}") from None
+    except ValueError:
+        raise ValueError("not valid JSON: a value is not a finite number") from None
+    except RecursionError:
+        raise ValueError("not valid JSON: nested too deeply") from None
+    if not isinstance(row, dict):
+        raise ValueError("expected a JSON object")
+    for name in ("answer", "response"):
+        if not isinstance(row.get(name), str):
+            raise ValueError(f"field {name!r} is missing or no text")
+    return row

@@ -1,13 +1,15 @@
-"""Graders: pure functions (answer, response text) -> Verdict, by name in `GRADERS`.
+"""Graders: functions (answer, response text) -> Verdict, by name in `GRADERS`.
 
-They take any text a model may write, without running or parsing it, in time linear in its length.
+They take any text a model may write, without running it. What has to be evaluated is evaluated in a process with a
+deadline and a memory limit (`pool`).
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
-from spo.grading import conclusion
+from spo.grading import conclusion, knights, mathematics, number, official
+from spo.grading.verdicts import SEVERAL
 from spo.types import Grade, Verdict
 
 
@@ -23,8 +25,12 @@ class Grader:
 #: `grader:` in config -> rule
 GRADERS: dict[str, Grader] = {
     "final_line": Grader("final_line", 1, conclusion.final_line),
-    "gsm8k": Grader("gsm8k", 1, conclusion.gsm8k),
+    "gsm8k": Grader("gsm8k", 2, number.gsm8k),
     "gsm8k_official": Grader("gsm8k_official", 1, conclusion.gsm8k_official),
+    "math": Grader("math", 1, mathematics.mathematics),
+    "math_official": Grader("math_official", 1, official.math_official),
+    "aime": Grader("aime", 1, mathematics.aime),
+    "knights": Grader("knights", 1, knights.knights),
 }
 
 SEVERAL_CONCLUSIONS_REWARD = -2.0
@@ -33,8 +39,8 @@ SEVERAL_CONCLUSIONS_REWARD = -2.0
 def reward(verdict: Verdict) -> float:
     """1 for a correct response, 0 for any other, -2 where the official rule found several conclusions (spec §7.1).
 
-    Deviation: the paper has binary rewards only; the -2 comes with the grader `gsm8k_official` and no other.
+    Deviation: the paper has binary rewards only; the -2 comes with the official graders and no other.
     """
-    if verdict.reason == conclusion.SEVERAL:
+    if verdict.reason == SEVERAL:
         return SEVERAL_CONCLUSIONS_REWARD
     return 1.0 if verdict.correct else 0.0

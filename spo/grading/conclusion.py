@@ -2,17 +2,10 @@
 
 from __future__ import annotations
 
-import re
-from decimal import Decimal
-
+from spo.grading.verdicts import DIFFERENT, EQUAL, MISSING, SEVERAL, shown
 from spo.types import Verdict
 
 MARK = "####"
-EQUAL, DIFFERENT, MISSING, SEVERAL = "equal", "different", "no answer", "several conclusions"
-
-# What is compared and stored of an answer; longer ones are wrong whatever they are, and are cut in the verdict.
-LONGEST_ANSWER = 200
-_NUMBER = re.compile(r"[+-]?(?:[0-9]+(?:\.[0-9]*)?|\.[0-9]+)")
 
 
 def final_line(answer: str, response: str) -> Verdict:
@@ -23,20 +16,6 @@ def final_line(answer: str, response: str) -> Verdict:
     """
     found = _conclusion(response)
     return _verdict(found, found is not None and _folded(found) == _folded(_stripped(answer)))
-
-
-def gsm8k(answer: str, response: str) -> Verdict:
-    """Correct if the text after the last `####` is the same number as `answer`.
-
-    Commas, a leading `$` and a final full stop are ignored on both sides; numbers are compared by value, so `5.0`
-    equals `5`, and what is no decimal number as text. A second `####` is not punished.
-    Deviation: `gsm8k_official` keeps the published behaviour (spec §7.1).
-
-    >>> gsm8k("1,080", "So there are 1080.\\n#### $1080.00.").correct, gsm8k("5", "#### 5 apples").correct
-    (True, False)
-    """
-    found = _conclusion(response)
-    return _verdict(found, found is not None and _value(found) == _value(_stripped(answer)))
 
 
 def gsm8k_official(answer: str, response: str) -> Verdict:
@@ -51,7 +30,7 @@ def gsm8k_official(answer: str, response: str) -> Verdict:
     before, mark, after = response.rpartition(MARK)
     found = after.strip() if mark else None
     if MARK in before:
-        return Verdict(False, _shown(found), SEVERAL)
+        return Verdict(False, shown(found), SEVERAL)
     return _verdict(found, found is not None and found.replace(",", "").strip().lower() == answer.strip().lower())
 
 
@@ -70,19 +49,7 @@ def _folded(text: str) -> str:
     return " ".join(text.casefold().split())
 
 
-def _value(text: str) -> Decimal | str:
-    """The decimal number that `text` writes, or the text itself."""
-    plain = text.replace(",", "").strip().removeprefix("$").strip()
-    if len(plain) <= LONGEST_ANSWER and _NUMBER.fullmatch(plain):
-        return Decimal(plain)
-    return _folded(plain)
-
-
 def _verdict(found: str | None, correct: bool) -> Verdict:
     if found is None:
         return Verdict(False, None, MISSING)
-    return Verdict(correct, _shown(found), EQUAL if correct else DIFFERENT)
-
-
-def _shown(text: str | None) -> str | None:
-    return text if text is None else text[:LONGEST_ANSWER]
+    return Verdict(correct, shown(found), EQUAL if correct else DIFFERENT)

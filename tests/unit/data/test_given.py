@@ -2,18 +2,15 @@ from __future__ import annotations
 
 import gzip
 import json
-import os
 from pathlib import Path
 
 import pytest
 
 from spo.data import DATASETS
+from spo.data.given import SOURCES
 from spo.data.splits import normalised
 from spo.errors import UserError
 from spo.settings import Dataset
-
-REAL = os.environ.get("SPO_DATA")
-needs_data = pytest.mark.skipif(not REAL, reason="SPO_DATA does not name a folder with gsm8k/, math500/ and aime24/")
 
 
 def gsm8k(path, **changes) -> Dataset:
@@ -138,20 +135,135 @@ def test_the_hub_out_of_reach_is_one_line(monkeypatch):
     assert "\n" not in str(caught.value)
 
 
-@needs_data
-def test_real_gsm8k_has_the_papers_splits():
-    splits = DATASETS["gsm8k"](gsm8k(f"{REAL}/gsm8k", validation=373, demonstrations=10_000), "gsm8k")
+def math_row(number: int, **changes) -> dict[str, str]:
+    answer = str(changes.pop("boxed", number + 1))
+    return {"problem": f"Find ${number} + 1$.", "solution": rf"It is $\boxed{{{answer}}}$.", **changes}
+
+
+def math_folder(folder: Path, train: list[dict], rest: list[dict], test: list[dict]) -> Path:
+    for stem, rows in {"math/train": train, "math/test": rest, "math500/test": test}.items():
+        (folder / stem).parent.mkdir(exist_ok=True)
+        (folder / f"{stem}.jsonl").write_text("".join(f"{json.dumps(item)}\n" for item in rows))
+    return folder
+
+
+def math(path, **changes) -> Dataset:
+    return Dataset(source="math", grader="math", path=str(path), **{"validation": 3, "demonstrations": 5, **changes})
+
+
+def test_math_trains_on_everything_but_its_test_questions(tmp_path):
+    test = [math_row(number) for number in (5, 25)]
+    path = math_folder(tmp_path, [math_row(n) for n in range(20)], [math_row(n) for n in range(20, 60)], test)
+    splits = DATASETS["math"](math(path), "m")
+    assert [len(items) for items in splits.problems().values()] == [55, 3, 2]
+    assert splits.notes["dropped_train_rows"] == 2
+    held_out = {normalised(item.question) for item in splits.test + splits.validation}
+    assert not held_out & {normalised(item.question) for item in splits.train}
+    assert [item.answer for item in splits.test] == ["6", "26"]
+
+
+def test_math_rows_without_an_answer_are_left_out_and_counted(tmp_path):
+    train = [math_row(number) for number in range(60)] + [math_row(70, boxed=""), math_row(71, answer=" ")]
+    splits = DATASETS["math"](math(math_folder(tmp_path, train, [], [math_row(7)])), "m")
+    assert splits.notes["rows_without_answer"] == 2
+    assert [len(items) for items in splits.problems().values()] == [56, 3, 1]
+
+
+def test_test_questions_that_the_math_files_lack_are_refused(tmp_path):
+    path = math_folder(tmp_path, [math_row(number) for number in range(60)], [], [math_row(7), math_row(99)])
+    with pytest.raises(UserError, match="only 1 of 2 test questions are among the training rows"):
+        DATASETS["math"](math(path), "m")
+
+
+def test_math_solutions_without_a_box_are_named(tmp_path):
+    bad = {"problem": "Find 1.", "solution": "It is 1."}
+    path = math_folder(tmp_path, [math_row(number) for number in range(60)], [bad], [math_row(7)])
+    with pytest.raises(UserError, match=r"math/test\.jsonl:1: .*has no box"):
+        DATASETS["math"](math(path), "m")
+
+
+def knights_row(number: int) -> dict[str, object]:
+    return {
+        "quiz": f"Zoey says {number} things. Who is who?",
+        "solution_text_format": "(1) Zoey is a knight\n(2) Oliver is a knave",
+        "cot_head": "Let's think step by step.",
+        "cot_repeat_steps": ["Assume Zoey is a knight.", "Oliver cannot be one."],
+        "cot_foot": "This leads to a feasible solution.",
+    }
+
+
+def test_published_knights(tmp_path):
+    write(tmp_path, train=map(knights_row, range(30)), test=map(knights_row, range(50, 60)))
+    settings = Dataset(source="knights_published", grader="knights", path=str(tmp_path), validation=4, demonstrations=1)
+    splits = DATASETS["knights_published"](settings, "k")
+    assert [len(items) for items in splits.problems().values()] == [26, 4, 10]
+    assert splits.test[0].answer == "(1) Zoey is a knight\n(2) Oliver is a knave"
+    assert splits.demonstrations[0]["response"] == (
+        "Let's think step by step.\nAssume Zoey is a knight.\nOliver cannot be one.\nThis leads to a feasible solution."
+        "\nCONCLUSION:\n(1) Zoey is a knight\n(2) Oliver is a knave"
+    )
+
+
+@pytest.mark.parametrize("steps", [None, "one step", [1]])
+def test_knights_without_steps_are_named(tmp_path, steps):
+    rows = [*map(knights_row, range(5)), {**knights_row(5), "cot_repeat_steps": steps}]
+    write(tmp_path, train=rows, test=map(knights_row, range(50, 60)))
+    settings = Dataset(source="knights_published", grader="knights", path=str(tmp_path), validation=1)
+    with pytest.raises(UserError, match=r"train\.jsonl:6: field 'cot_repeat_steps'"):
+        DATASETS["knights_published"](settings, "k")
+
+
+@pytest.mark.parametrize(
+    ("source", "hub"),
+    [
+        ("math", "EleutherAI/hendrycks_math"),
+        ("math500", "HuggingFaceH4/MATH-500"),
+        ("aime24", "HuggingFaceH4/aime_2024"),
+        ("knights_published", "K-and-K/knights-and-knaves"),
+    ],
+)
+def test_each_hub_out_of_reach_is_one_line(monkeypatch, source, hub):
+    import datasets
+
+    monkeypatch.setattr(datasets.config, "HF_HUB_OFFLINE", True)
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    with pytest.raises(UserError, match=rf"{hub} cannot be read.*`path:`.*HF_HUB_OFFLINE") as caught:
+        DATASETS[source](Dataset(source=source, grader="math", revision="0" * 40), "x")
+    assert "\n" not in str(caught.value)
+
+
+def test_real_gsm8k_has_the_papers_splits(data_folder):
+    splits = DATASETS["gsm8k"](gsm8k(data_folder / "gsm8k", validation=373, demonstrations=10_000), "gsm8k")
     assert [len(items) for items in splits.problems().values()] == [7100, 373, 1319]
-    assert splits.notes["dropped_train_rows"] == 0
+    assert (splits.notes["dropped_train_rows"], splits.notes["rows_without_answer"]) == (0, 0)
     assert sum("," in problem.answer for problem in splits.test) == 14
     assert not any("<<" in row["response"] for row in splits.demonstrations)
     assert all("#### " in row["response"] for row in splits.demonstrations)
 
 
-@needs_data
+def test_real_math_has_the_papers_splits_less_four_rows(data_folder):
+    splits = DATASETS["math"](math(data_folder, validation=500, demonstrations=20_000), "math")
+    # 12,500 rows = 12,000 of the PRM800K split + MATH-500. Of the former two have an empty box, and two differ from an
+    # earlier question in white space alone: 12,000 - 2 - 2 - 500 for validation.
+    assert [len(items) for items in splits.problems().values()] == [11_496, 500, 500]
+    assert (splits.notes["dropped_train_rows"], splits.notes["rows_without_answer"]) == (502, 2)
+    assert len(splits.demonstrations) == 11_496
+    assert set(splits.notes["sha256"]) == {"math/train", "math/test", "math500/test"}
+    test = {normalised(item.question) for item in splits.test}
+    assert not test & {normalised(item.question) for item in splits.train + splits.validation}
+
+
+def test_boxes_of_real_math_solutions_are_the_published_answers(data_folder):
+
+    for line in gzip.decompress((data_folder / "math/train.jsonl.gz").read_bytes()).splitlines():
+        row = json.loads(line)
+        without = {key: value for key, value in row.items() if key != "answer"}
+        assert SOURCES["math"].read(without)[1] == SOURCES["math"].read(row)[1], row["unique_id"]
+
+
 @pytest.mark.parametrize(("source", "count"), [("math500", 500), ("aime24", 30)])
-def test_real_evaluation_sets(source, count):
-    settings = Dataset(source=source, grader="final_line", path=f"{REAL}/{source}")
+def test_real_evaluation_sets(source, count, data_folder):
+    settings = Dataset(source=source, grader="final_line", path=str(data_folder / source))
     splits = DATASETS[source](settings, source)
     assert [len(items) for items in splits.problems().values()] == [0, 0, count]
     assert all(problem.answer for problem in splits.test)

@@ -1,7 +1,5 @@
 from __future__ import annotations
 
-import time
-
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -32,22 +30,6 @@ CASES = [
     ),
     ("final_line", "Ann knight, Ben knave", "#### Ben knave, Ann knight", False, "Ben knave, Ann knight", "different"),
     ("final_line", "Ann knight, Ben knave", "#### Ann knight, Ben", False, "Ann knight, Ben", "different"),
-    ("gsm8k", "1,080", "#### 1080", True, "1080", "equal"),
-    ("gsm8k", "1080", "#### 1,080", True, "1,080", "equal"),
-    ("gsm8k", "5", "#### 5.0", True, "5.0", "equal"),
-    ("gsm8k", "5", "#### 5.", True, "5", "equal"),
-    ("gsm8k", "5", "#### $5", True, "$5", "equal"),
-    ("gsm8k", "0.5", "#### .5", True, ".5", "equal"),
-    ("gsm8k", "-5", "#### -5.00", True, "-5.00", "equal"),
-    ("gsm8k", "5", "#### -5", False, "-5", "different"),
-    ("gsm8k", "5", "#### 5.01", False, "5.01", "different"),
-    ("gsm8k", "5", "#### 5 apples", False, "5 apples", "different"),
-    ("gsm8k", "5", "#### 5e0", False, "5e0", "different"),
-    ("gsm8k", "5", "#### 4+1", False, "4+1", "different"),
-    ("gsm8k", "5", "#### ٥", False, "٥", "different"),
-    ("gsm8k", "5", "#### nan", False, "nan", "different"),
-    ("gsm8k", "5", "#### 4\n#### 5", True, "5", "equal"),
-    ("gsm8k", "5", "the answer is 5", False, None, "no answer"),
     ("gsm8k_official", "1080", "#### 1,080", True, "1,080", "equal"),
     ("gsm8k_official", "1,080", "#### 1,080", False, "1,080", "different"),
     ("gsm8k_official", "1,080", "#### 1080", False, "1080", "different"),
@@ -60,33 +42,10 @@ CASES = [
     ("gsm8k_official", "5", "5", False, None, "no answer"),
 ]
 
-HOSTILE = [
-    "[" * 3000 + "]" * 3000,
-    "#" * 1_000_000,
-    "#### " * 200_000,
-    "\\boxed{" * 140_000,
-    "#### " + "9" * 1_000_000,
-    "#### " + "9**" * 300_000 + "9",
-    "#### " + "," * 1_000_000,
-    "#### " + " " * 1_000_000 + "5",
-    "\n" * 1_000_000 + "#### \x00\x1b[2J\u202e5",
-    "#### \ud800",
-]
-
 
 @pytest.mark.parametrize(("grader", "answer", "response", "correct", "extracted", "reason"), CASES)
 def test_verdicts(grader, answer, response, correct, extracted, reason):
     assert GRADERS[grader].grade(answer, response) == Verdict(correct, extracted, reason)
-
-
-@pytest.mark.parametrize("grader", GRADERS)
-def test_hostile_text_is_wrong_quickly_and_stored_short(grader):
-    started = time.perf_counter()
-    for text in HOSTILE:
-        verdict = GRADERS[grader].grade("6", text)
-        assert not verdict.correct
-        assert verdict.extracted is None or len(verdict.extracted) <= 200
-    assert time.perf_counter() - started < 3
 
 
 @given(st.sampled_from(sorted(GRADERS)), st.text(max_size=20), st.text(max_size=200))
@@ -94,6 +53,7 @@ def test_any_text_gets_a_verdict(grader, answer, response):
     verdict = GRADERS[grader].grade(answer, response)
     assert verdict.reason in ("equal", "different", "no answer", "several conclusions")
     assert verdict.correct == (verdict.reason == "equal")
+    assert verdict.extracted is None or len(verdict.extracted) <= 200
 
 
 @given(st.integers(-(10**9), 10**9))

@@ -1,0 +1,106 @@
+r"""One way to write each symbol of an answer, and a flat form in which many equal writings are equal strings.
+
+Nothing is run or evaluated here.
+"""
+
+from __future__ import annotations
+
+import re
+
+LONGEST_ANSWER = 1000  # characters; longer ones are not read
+
+
+#: characters, and what they are in LaTeX
+_CHARACTERS = str.maketrans(
+    dict.fromkeys("−–—‐‑‒", "-")
+    | dict.fromkeys("\u00a0\u2009\u202f\u200b\u2002\u2003~", " ")
+    | dict.fromkeys("×·⋅", "*")
+    | {"²": "^2", "³": "^3", "½": r"\frac12", "¼": r"\frac14", "¾": r"\frac34", "÷": "/", "√": r"\sqrt ", "π": r"\pi "}
+    | {"∞": r"\infty ", "≤": r"\le ", "≥": r"\ge ", "≠": r"\ne ", "≈": r"\approx ", "±": r"\pm ", "∪": r"\cup "}
+    | {"∈": r"\in ", "°": r"^\circ ", "θ": r"\theta ", "α": r"\alpha ", "β": r"\beta ", "∅": r"\emptyset "}
+    | {"ℝ": r"\mathbb{R}", "⟨": r"\langle ", "⟩": r"\rangle "}
+)
+#: commands that mean the same as the first of their line
+_SYNONYMS = r"""
+\frac dfrac tfrac cfrac
+\binom dbinom tbinom
+\le leq leqslant
+\ge geq geqslant
+\ne neq
+\approx simeq sim doteq
+\emptyset varnothing
+^\circ degree degrees
+\{ lbrace
+\} rbrace
+[ lbrack
+] rbrack
+| lvert rvert vert mid
+* times cdot ast
+/ div
+: colon
+< lt
+> gt
+"""
+_COMMANDS = {name: line.split()[0] for line in _SYNONYMS.strip().splitlines() for name in line.split()[1:]}
+_DROPPED = """
+left right big Big bigg Bigg bigl bigr Bigl Bigr biggl biggr displaystyle textstyle quad qquad limits nolimits rm bf it
+bm hfill thinspace space triangle angle measuredangle therefore because implies Rightarrow boxed fbox
+"""
+_COMMANDS |= dict.fromkeys(_DROPPED.split(), "")
+TEXT = (
+    r"(?:text|mbox|mathrm|textbf|textit|textrm|textnormal|textsf|mathsf|mathbf|mathit|boldsymbol|hbox|operatorname\*?)"
+)
+_COMMAND = re.compile(r"\\([a-zA-Z]+)")
+_SPACING = re.compile(r"\\[,;:!> ]|\\(?=\n)|\{\}|\\phantom\{[^{}]*\}|\\[hv]space\{[^{}]*\}")
+_TRIGONOMETRIC = re.compile(r"sin|cos|tan|cot|sec|csc")
+# A word, a date, a time of day: not a formula, in which case matters.
+_WORDY = re.compile(r"[a-zA-Z.:\d]*[a-zA-Z]{3,}[a-zA-Z.:\d]*|\d+(?::\d\d)?[aApP][mM]")
+
+
+def clean(text: str) -> str:
+    r"""One way to write each symbol: no `\left`, `\dfrac`, `$`, spacing commands, separators of thousands in braces.
+
+    >>> clean(r"\left( \dfrac{1}{2},\; 10{,}000 \right)").replace(" ", "")
+    '(\\frac{1}{2},10000)'
+    """
+    text = re.sub(r"(?<=\d)(?:\{,\}|,\s*\\!\s*|\\!\s*,\s*\\?!?\s*|\\,)(?=\s*\d{3})", "", text).translate(_CHARACTERS)
+    if re.fullmatch(r"\s*-?\$?\d{1,3}(?:\s\d{3})+\s*", text):
+        text = re.sub(r"\s", "", text)
+    text = text.replace("\\\\", r"\row " if r"\begin" in text else "\\")
+    text = re.sub(r"\\row\s*\[[\d.]+\s*(?:pt|em|ex|mm|cm)\]", r"\\row ", text)
+    text = _SPACING.sub(" ", text).replace(r"\$", "").replace("$", "").replace(r"\%", "%").replace("**", "")
+    text = re.sub(r"\\[()\[\]]", " ", text)
+    text = re.sub(r"\\(?:mathbf|boldsymbol|mathrm|mathit|vec|bm)\s*\{\s*([a-zA-Z])\s*\}", r" \1 ", text)
+    text = re.sub(r"\(\s*(\w+)\s*\)\s*(?=_)", r"\1", text)
+    text = re.sub(r"([\])])\s*U\s*([\[(])", r"\1\\cup \2", text)
+    text = _COMMAND.sub(lambda command: _COMMANDS.get(command.group(1), command.group()) + " ", text)
+    return text.strip().strip("`").rstrip(".;,").strip()
+
+
+def flat(text: str) -> str:
+    r"""A string that is the same for writings of an answer that differ in spaces, fonts, units' place and braces.
+
+    >>> flat(r"\text{(C)}") == flat("C") and flat(r"\frac{3}{4}") == flat(r"\dfrac34")
+    True
+    """
+    text = re.sub(rf"\\{TEXT}\s*\{{([^{{}}]*)\}}", r" \1 ", clean(text))
+    text = re.sub(r"\\frac\s*(\d)\s*(\d)(?!\d)", r"\\frac{\1}{\2}", text)
+    text = re.sub(r"([_^])\s*\{\s*(\w)\s*\}", r"\1\2", text)
+    text = re.sub(r"\\sqrt\s*(\d)(?!\d)", r"\\sqrt{\1}", text)
+    text = re.sub(r"\b([ap])\.\s?m\.?", r"\1m", text, flags=re.IGNORECASE)
+    if not _TRIGONOMETRIC.search(text):
+        text = re.sub(r"\^\s*(?:\\circ|\{\s*\\circ\s*\})", "", text)
+    bare = thousands(re.sub(r"\s+", "", text).rstrip("."))
+    if re.fullmatch(r"\([a-zA-Z]\)", bare):
+        bare = bare[1:-1]
+    bare = re.sub(r"(?<![\d.])0+(?=\d+(?::\d\d|$))", "", bare)
+    return bare.casefold() if _WORDY.fullmatch(bare) else bare
+
+
+def thousands(text: str) -> str:
+    """A whole answer such as `10,080` or `-1,200.50` without its commas; any other text unchanged.
+
+    >>> thousands("10,080"), thousands("1,2"), thousands("(1,200)")
+    ('10080', '1,2', '(1,200)')
+    """
+    return text.replace(",", "") if re.fullmatch(r"[-+]?\d{1,3}(?:,\d{3})+(?:\.\d+)?%?", text.strip()) else text

@@ -1,0 +1,98 @@
+"""A worker process that evaluates what a model wrote, and can be killed: never a thread, never this process.
+
+The worker starts with the first question, answers one at a time, and ends with this process. One that exceeds its
+deadline is killed and a new one starts with the next question. Answers are remembered, those of a killed worker too.
+"""
+
+from __future__ import annotations
+
+import atexit
+import json
+import os
+import select
+import subprocess
+import sys
+import threading
+from functools import lru_cache
+from pathlib import Path
+
+from spo.errors import RunFailure
+
+TIMEOUT_S = 2.0
+START_TIMEOUT_S = 60.0
+MOST_BYTES = 2**30  # address space of the worker
+TIMEOUT, MEMORY = "timeout", "memory"
+
+_lock = threading.RLock()
+_worker: tuple[int, subprocess.Popen] | None = None  # with the id of the process that started it
+
+
+@lru_cache(maxsize=20_000)
+def ask(kind: str, first: tuple, second: tuple | str) -> str:
+    """`equal` or `different`, or why there is no answer: `timeout`, `memory`.
+
+    `kind` is `value` (do two trees of `parse` agree?), `ratio` (up to a constant factor?) or `rounds to` (`second` is
+    then a decimal number).
+
+    >>> ask("value", ("^", ("number", "2"), ("number", "3")), ("number", "8"))
+    'equal'
+    """
+    with _lock:
+        worker = _running()
+        try:
+            worker.stdin.write(json.dumps((kind, first, second)).encode() + b"\n")
+            worker.stdin.flush()
+            answer = _line(worker, TIMEOUT_S)
+        except BrokenPipeError:
+            answer = ""
+        if answer in ("equal", "different"):
+            return answer
+        ended_by_itself = answer != TIMEOUT
+        stop()
+        return MEMORY if ended_by_itself else TIMEOUT
+
+
+def stop() -> None:
+    """Kill the worker, if there is one; the next question starts another."""
+    global _worker
+    with _lock:
+        if _worker is not None and _worker[0] == os.getpid():
+            process = _worker[1]
+            process.kill()
+            process.wait()
+            process.stdin.close()
+            process.stdout.close()
+        _worker = None
+
+
+def _running() -> subprocess.Popen:
+    global _worker
+    # A child of a fork must not share the pipes of its parent.
+    if _worker is None or _worker[0] != os.getpid() or _worker[1].poll() is not None:
+        stop()
+        folder = str(Path(__file__).parents[2])
+        path = os.pathsep.join([folder, *filter(None, [os.environ.get("PYTHONPATH")])])
+        process = subprocess.Popen(
+            [sys.executable, "-P", "-m", "spo.grading.worker", str(MOST_BYTES), str(TIMEOUT_S)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            env={**os.environ, "PYTHONPATH": path},
+        )
+        _worker = (os.getpid(), process)
+        if _line(process, START_TIMEOUT_S) != "ready":
+            stop()
+            raise RunFailure(
+                f"the worker that grades expressions did not start: {sys.executable} -m spo.grading.worker"
+            )
+    return _worker[1]
+
+
+def _line(process: subprocess.Popen, timeout_s: float) -> str:
+    """The next line of the worker; `timeout` if there is none in time, and nothing if it has ended."""
+    answers = select.poll()
+    answers.register(process.stdout, select.POLLIN)
+    return process.stdout.readline().decode().strip() if answers.poll(1000 * timeout_s) else TIMEOUT
+
+
+atexit.register(stop)

@@ -1,0 +1,84 @@
+"""The public reference solutions, graded against their own answers and against those of other problems."""
+
+from __future__ import annotations
+
+import gzip
+import json
+import time
+from fractions import Fraction
+
+import pytest
+
+from spo.grading import GRADERS
+from spo.grading.latex import flat
+from spo.grading.parse import parse
+from spo.grading.tokens import Unreadable
+
+
+def read(path) -> list[dict]:
+    data = path.read_bytes()
+    return [json.loads(line) for line in (gzip.decompress(data) if path.suffix == ".gz" else data).splitlines()]
+
+
+@pytest.fixture(scope="module")
+def math(data_folder) -> list[tuple[str, str]]:
+    rows = read(data_folder / "math/train.jsonl.gz") + read(data_folder / "math/test.jsonl.gz")
+    return [(row["answer"], row["solution"]) for row in rows if row["answer"]]
+
+
+@pytest.fixture(scope="module")
+def gsm8k(data_folder) -> list[tuple[str, str]]:
+    rows = read(data_folder / "gsm8k/train.jsonl.gz") + read(data_folder / "gsm8k/test.jsonl")
+    return [(row["answer"].rpartition("####")[2].strip(), row["answer"]) for row in rows]
+
+
+def others(pairs: list[tuple[str, str]], normal) -> list[tuple[str, str]]:
+    """Each answer with the solution of a problem far away, where the two answers have different normal forms."""
+    shifted = pairs[len(pairs) // 2 :] + pairs[: len(pairs) // 2]
+    return [(a, solution) for (a, _), (b, solution) in zip(pairs, shifted, strict=True) if normal(a) != normal(b)]
+
+
+def test_math_solutions_are_right(math):
+    assert len(math) == 12_498
+    started = time.perf_counter()
+    wrong = [answer for answer, solution in math if not GRADERS["math"].grade(answer, solution).correct]
+    assert wrong == []
+    assert time.perf_counter() - started < 60
+
+
+def test_solutions_of_other_math_problems_are_wrong(math):
+    pairs = others(math, flat)
+    assert len(pairs) > 12_000
+    started = time.perf_counter()
+    verdicts = [GRADERS["math"].grade(answer, solution) for answer, solution in pairs]
+    assert time.perf_counter() - started < 60
+    assert {verdict.reason for verdict in verdicts} <= {"equal", "different"}
+    # What remains are equal values in other words, such as x=1 and 1.
+    assert sum(verdict.correct for verdict in verdicts) <= 12
+
+
+def test_the_grammar_reads_the_answers(math):
+    unread = []
+    for answer, _ in math:
+        try:
+            parse(answer)
+        except Unreadable:
+            unread.append(answer)
+    assert sorted(unread) == sorted([r"\text{A5}_{11}", r"\begin{pmatrix} 1 & -1 \\ 1 & \phantom -1 \end{pmatrix}"])
+
+
+def test_gsm8k_solutions_are_right(gsm8k):
+    assert len(gsm8k) == 8_792
+    assert [answer for answer, solution in gsm8k if not GRADERS["gsm8k"].grade(answer, solution).correct] == []
+
+
+def test_solutions_of_other_gsm8k_problems_are_wrong(gsm8k):
+    pairs = others(gsm8k, lambda answer: Fraction(answer.replace(",", "")))
+    assert len(pairs) > 8_500
+    assert not [answer for answer, solution in pairs if GRADERS["gsm8k"].grade(answer, solution).correct]
+
+
+def test_gsm8k_solutions_without_their_mark_are_understood(gsm8k):
+    """About half of the exceptions are solutions whose last sentence contradicts their answer."""
+    graded = [GRADERS["gsm8k"].grade(answer, solution.rpartition("####")[0]).correct for answer, solution in gsm8k]
+    assert graded.count(False) <= 60
