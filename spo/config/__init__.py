@@ -11,7 +11,15 @@ from typing import Any
 
 from spo.config import layers, plan
 from spo.config.check import check
-from spo.config.pictures import digest, experiment_files, reads, report_slice, slices_of_pictures
+from spo.config.pictures import (
+    audit_files,
+    digest,
+    experiment_files,
+    reads,
+    report_slice,
+    slices_of_pictures,
+    trace_file,
+)
 from spo.config.plan import evaluations, runs, shortest_first
 from spo.config.study import Evaluation, Run, Study
 from spo.config.validate import dotted, parse, slice_json, validate
@@ -20,6 +28,7 @@ __all__ = [
     "Evaluation",
     "Run",
     "Study",
+    "audit_files",
     "digest",
     "evaluations",
     "experiment_files",
@@ -32,6 +41,7 @@ __all__ = [
     "shortest_first",
     "slice_json",
     "summary",
+    "trace_file",
 ]
 
 
@@ -54,13 +64,20 @@ def summary(study: Study) -> str:
     """What a study will do, in a few lines, before anything long starts."""
     lines = [f"study {study.study}: {len(runs(study))} training runs, {len(evaluations(study))} evaluations"]
     for key, experiment in study.experiments.items():
-        methods = ", ".join(experiment.methods)
+        methods, seeds, contexts = (
+            ", ".join(map(str, each)) for each in (experiment.methods, experiment.seeds, experiment.contexts)
+        )
         lines.append(
-            f"  {key}: {experiment.model} on {experiment.dataset}, {methods}; {len(experiment.seeds)} seeds; "
-            f"contexts {', '.join(map(str, experiment.contexts))}"
+            f"  {key}: {experiment.model} on {experiment.dataset}, {methods}; seeds {seeds}; contexts {contexts}"
         )
         for method in experiment.methods:
             train = plan.train_settings(study, method, key)
             lines.append(f"    {method}: {train.iterations} iterations of {train.problems_per_iteration} problems")
+    for key, audit in study.audits.items():
+        lines.append(f"  audit {key}: {audit.experiment}, {audit.method}; {', '.join(audit.audit.estimators)}")
+    for key, trace in study.traces.items():
+        lines.append(f"  trace {key}: {trace.experiment}, {trace.method or 'before training'}")
+    if study.claims:
+        lines.append(f"  claims {', '.join(study.claims)}")
     lines.append(f"  figures {', '.join(study.figures) or 'none'}; tables {', '.join(study.tables) or 'none'}")
     return "\n".join(lines)

@@ -2,20 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-
 from spo.config import plan
+from spo.config.check_pictures import check_audit, check_claim, check_credit, check_pictures, check_trace
 from spo.config.layers import one_line
-from spo.config.study import Experiment, Figure, Study, Table
-from spo.config.validate import unknown
+from spo.config.study import Experiment, Study
+from spo.config.validate import known, refuse
 from spo.errors import UserError
-from spo.settings import Chain, Dataset, Model, Train
-
-#: Rules of the Snakefile; a figure or table of that name could not be asked for.
-RESERVED = frozenset(
-    ("all", "models", "scores", "figures", "tables")
-    + ("prepare", "sft", "train", "generate", "grade", "score", "figure", "table", "report")
-)
+from spo.settings import Dataset, Model, Train
 
 
 def check(study: Study) -> None:
@@ -28,26 +21,27 @@ def check(study: Study) -> None:
         _backend(f"protocols.{name}", protocol.backend)
     for name, method in study.methods.items():
         if method.base is not None:
-            _known(f"methods.{name}.base", method.base, study.methods, "method")
+            known(f"methods.{name}.base", method.base, study.methods, "method")
+        if method.start is not None:
+            known(f"methods.{name}.start", method.start, study.methods, "method")
     for name in study.methods:
         _train(f"methods.{name}.train", plan.train_settings(study, name))
+        plan.lineage(study, name, "start")
     for name, experiment in study.experiments.items():
         _experiment(f"experiments.{name}", experiment, study)
         for method in experiment.methods:
             _fits(f"experiments.{name}", plan.train_settings(study, method, name), experiment, study)
     plan.runs(study)
-    _pictures(study)
+    for name, audit in study.audits.items():
+        check_audit(f"audits.{name}", audit, study)
+    for name, trace in study.traces.items():
+        check_trace(f"traces.{name}", trace, study)
+    for name, claim in study.claims.items():
+        for place, evidence in enumerate(claim.parts):
+            check_claim(f"claims.{name}.parts.{place}", evidence, study)
+    check_pictures(study)
     for name in study.style.colours:
-        _known(f"style.colours.{name}", name, (*study.methods, plan.BASE), "method")
-
-
-def _known(where: str, name: str, known: Iterable[str], what: str) -> None:
-    if name not in known:
-        raise UserError(f"config: {where}: {unknown(name, known, what)}")
-
-
-def _refuse(where: str, problem: str) -> None:
-    raise UserError(f"config: {where}: {problem}")
+        known(f"style.colours.{name}", name, (*study.methods, plan.BASE), "method")
 
 
 def _dataset(name: str, dataset: Dataset) -> None:
@@ -55,10 +49,10 @@ def _dataset(name: str, dataset: Dataset) -> None:
     from spo.grading import GRADERS
 
     where = f"datasets.{name}"
-    _known(f"{where}.source", dataset.source, DATASETS, "dataset source")
-    _known(f"{where}.grader", dataset.grader, GRADERS, "grader")
+    known(f"{where}.source", dataset.source, DATASETS, "dataset source")
+    known(f"{where}.grader", dataset.grader, GRADERS, "grader")
     if "{question}" not in dataset.prompt:
-        _refuse(f"{where}.prompt", "should contain {question}, where the question goes")
+        refuse(f"{where}.prompt", "should contain {question}, where the question goes")
     try:
         check_settings(name, dataset)
     except UserError as error:
@@ -67,48 +61,48 @@ def _dataset(name: str, dataset: Dataset) -> None:
 
 def _model(where: str, model: Model, study: Study) -> None:
     if (model.sft is None) == (model.path is None):
-        _refuse(where, "give either `sft`, to train it here, or `path`, a folder or hub id")
+        refuse(where, "give either `sft`, to train it here, or `path`, a folder or hub id")
     if model.sft is not None:
-        _known(f"{where}.sft.dataset", model.sft.dataset, study.datasets, "dataset")
+        known(f"{where}.sft.dataset", model.sft.dataset, study.datasets, "dataset")
         if study.datasets[model.sft.dataset].demonstrations == 0:
-            _refuse(f"datasets.{model.sft.dataset}.demonstrations", f"0, but {where}.sft learns from them")
+            refuse(f"datasets.{model.sft.dataset}.demonstrations", f"0, but {where}.sft learns from them")
 
 
 def _backend(where: str, backend: str) -> None:
     from spo.policy import BACKENDS
 
-    _known(f"{where}.backend", backend, BACKENDS, "backend")
+    known(f"{where}.backend", backend, BACKENDS, "backend")
 
 
 def _train(where: str, train: Train) -> None:
-    from spo.credit.partition import PARTITIONS
-
     _backend(where, train.backend)
-    if isinstance(train.credit, Chain):
-        _known(f"{where}.credit.partition.name", train.credit.partition.name, PARTITIONS, "partition")
+    check_credit(f"{where}.credit", train.credit)
 
 
 def _experiment(where: str, experiment: Experiment, study: Study) -> None:
-    _known(f"{where}.model", experiment.model, study.models, "model")
+    known(f"{where}.model", experiment.model, study.models, "model")
     for dataset in (experiment.dataset, *experiment.evaluate_on):
         key = "dataset" if dataset == experiment.dataset else "evaluate_on"
-        _known(f"{where}.{key}", dataset, study.datasets, "dataset")
+        known(f"{where}.{key}", dataset, study.datasets, "dataset")
     for method in experiment.methods:
-        _known(f"{where}.methods", method, study.methods, "method")
+        known(f"{where}.methods", method, study.methods, "method")
+        start = study.methods[method].start
+        if start is not None and start not in experiment.methods:
+            refuse(f"{where}.methods", f"{method} starts from {start}, which is not among them; add it")
     for method in experiment.overrides:
-        _known(f"{where}.overrides.{method}", method, experiment.methods, "method of this experiment")
+        known(f"{where}.overrides.{method}", method, experiment.methods, "method of this experiment")
     for method in {name for pair in experiment.pairs for name in pair}:
-        _known(f"{where}.pairs", method, experiment.methods, "method of this experiment")
+        known(f"{where}.pairs", method, experiment.methods, "method of this experiment")
     for protocol in experiment.protocols:
-        _known(f"{where}.protocols", protocol, study.protocols, "protocol")
+        known(f"{where}.protocols", protocol, study.protocols, "protocol")
     for key in ("methods", "seeds", "contexts", "protocols", "evaluate_on"):
         values = getattr(experiment, key)
         if len(set(values)) < len(values):
-            _refuse(f"{where}.{key}", "names something twice")
+            refuse(f"{where}.{key}", "names something twice")
     if list(experiment.contexts) != sorted(experiment.contexts):
-        _refuse(f"{where}.contexts", "should ascend")
+        refuse(f"{where}.contexts", "should ascend")
     if experiment.paper_contexts and len(experiment.paper_contexts) != len(experiment.contexts):
-        _refuse(f"{where}.paper_contexts", f"should have as many entries as contexts, {len(experiment.contexts)}")
+        refuse(f"{where}.paper_contexts", f"should have as many entries as contexts, {len(experiment.contexts)}")
 
 
 def _fits(where: str, train: Train, experiment: Experiment, study: Study) -> None:
@@ -116,12 +110,12 @@ def _fits(where: str, train: Train, experiment: Experiment, study: Study) -> Non
     _train(f"{where}.train", train)
     dataset, model = study.datasets[experiment.dataset], study.models[experiment.model]
     if train.validation_problems > dataset.validation:
-        _refuse(
+        refuse(
             f"{where}.train.validation_problems",
             f"{train.validation_problems}, but datasets.{experiment.dataset}.validation is {dataset.validation}",
         )
     if dataset.train is not None and train.problems_per_iteration > dataset.train:
-        _refuse(
+        refuse(
             f"{where}.train.problems_per_iteration",
             f"{train.problems_per_iteration}, but datasets.{experiment.dataset}.train is {dataset.train}",
         )
@@ -130,34 +124,4 @@ def _fits(where: str, train: Train, experiment: Experiment, study: Study) -> Non
         for key, tokens in (("train.context_tokens", train.context_tokens), ("contexts", max(experiment.contexts))):
             if tokens > limit:
                 place = f"models.{experiment.model}.architecture.max_position_tokens"
-                _refuse(f"{where}.{key}", f"{tokens}, but {place} is {limit}")
-
-
-def _pictures(study: Study) -> None:
-    from spo.analysis.slices import FIGURE_READS, TABLE_READS
-
-    for name, figure in study.figures.items():
-        _known(f"figures.{name}.draw", figure.draw, FIGURE_READS, "kind of figure")
-        _shown(f"figures.{name}", name, figure, study)
-    for name, table in study.tables.items():
-        _known(f"tables.{name}.make", table.make, TABLE_READS, "kind of table")
-        _shown(f"tables.{name}", name, table, study)
-    for name in study.figures.keys() & study.tables.keys():
-        _refuse(f"tables.{name}", "a figure has this name too")
-
-
-def _shown(where: str, name: str, picture: Figure | Table, study: Study) -> None:
-    if name in RESERVED:
-        _refuse(where, f"{name} is the name of a rule; choose another one")
-    if picture.experiment is None:
-        return
-    _known(f"{where}.experiment", picture.experiment, study.experiments, "experiment")
-    experiment = study.experiments[picture.experiment]
-    if picture.dataset is not None:
-        _known(f"{where}.dataset", picture.dataset, plan.test_sets(experiment), "test set of that experiment")
-    if picture.protocol is not None:
-        _known(f"{where}.protocol", picture.protocol, experiment.protocols, "protocol of that experiment")
-    if picture.context is not None:
-        _known(f"{where}.context", str(picture.context), map(str, experiment.contexts), "context of that experiment")
-    for method in picture.methods:
-        _known(f"{where}.methods", method, experiment.methods, "method of that experiment")
+                refuse(f"{where}.{key}", f"{tokens}, but {place} is {limit}")

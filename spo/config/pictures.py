@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
-from collections.abc import Mapping
+import json
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from spo.analysis import slices
-from spo.analysis.slices import FIGURE_READS, TABLE_READS
+from spo.analysis.slices import FIGURE_READS, STATISTIC_READS, TABLE_READS
 from spo.config import plan
-from spo.config.study import Experiment, Figure, Study, Table
+from spo.config.study import Evidence, Experiment, Figure, Study, Table
 from spo.config.validate import slice_json, unknown
 from spo.errors import UserError
 
@@ -33,7 +35,7 @@ def _figure(study: Study, name: str, figure: Figure, numbers: Numbers) -> slices
     return slices.Figure(
         draw=figure.draw,
         title=figure.title,
-        study=_shown(study, figure),
+        study=_shown(study, figure) if figure.experiment is not None else None,
         context=figure.context,
         x=figure.x,
         files=tuple(_special_files(study, figure)),
@@ -50,6 +52,7 @@ def _table(study: Study, name: str, table: Table, numbers: Numbers) -> slices.Ta
         title=table.title,
         study=_shown(study, table) if table.experiment is not None else None,
         context=table.context,
+        claims=_claims(study) if TABLE_READS[table.make] == ("claims",) else (),
         paper=_paper(f"tables.{name}.paper", table.paper, numbers),
         note=table.note,
         options=table.options,
@@ -69,6 +72,11 @@ def report_slice(study: Study, command: str) -> slices.Report:
             for dataset in plan.test_sets(experiment)
             for protocol in experiment.protocols
         ),
+        experiment_of={
+            name: picture.experiment
+            for name, picture in (study.figures | study.tables).items()
+            if picture.experiment is not None
+        },
         config_digest=digest(study),
         command=command,
     )
@@ -82,10 +90,13 @@ def digest(*settings: object) -> str:
 def reads(study: Study, picture: Figure | Table) -> list[str]:
     """Files under the results folder that a figure or table is made of."""
     kinds = FIGURE_READS[picture.draw] if isinstance(picture, Figure) else TABLE_READS[picture.make]
+    if kinds == ("claims",):
+        return sorted({path for claim in _claims(study) for part in claim.parts for path in _evidence_files(part)})
+    if isinstance(picture, Figure) and picture.experiment is None:
+        return _special_files(study, picture)
     if picture.experiment is None:
         return sorted({path for key in study.experiments for path in experiment_files(study, key, kinds)})
-    special = _special_files(study, picture) if isinstance(picture, Figure) else []
-    return special or _files(_shown(study, picture), kinds)
+    return _files(_shown(study, picture), kinds)
 
 
 def audit_files(study: Study, key: str) -> list[str]:
@@ -96,6 +107,45 @@ def audit_files(study: Study, key: str) -> list[str]:
 def trace_file(key: str) -> str:
     """File of a trace under the results folder."""
     return f"traces/{key}.json"
+
+
+def _claims(study: Study) -> tuple[slices.Claim, ...]:
+    return tuple(
+        slices.Claim(
+            name=name,
+            text=claim.text,
+            source=claim.source,
+            parts=tuple(_evidence(study, part) for part in claim.parts),
+            note=claim.note,
+        )
+        for name, claim in study.claims.items()
+    )
+
+
+def _evidence(study: Study, part: Evidence) -> slices.Evidence:
+    return slices.Evidence(
+        statistic=part.statistic,
+        study=_compared(study, part) if part.experiment is not None else None,
+        files=tuple(audit_files(study, part.audit)) if part.audit is not None else (),
+        first=part.first,
+        second=part.second,
+        context=part.context,
+        rule=part.rule,
+        relevant=part.relevant,
+    )
+
+
+def _compared(study: Study, part: Evidence) -> slices.Study:
+    """The experiment on its own test set by its first protocol, with nobody but who is compared."""
+    experiment = study.experiments[part.experiment]
+    named = [name for name in (part.first, part.second) if name is not None]
+    methods = tuple(name for name in named if name != plan.BASE)
+    shown = _experiment(study, part.experiment, plan.test_sets(experiment)[0], experiment.protocols[0], methods)
+    return shown if plan.BASE in named else dataclasses.replace(shown, base=None)
+
+
+def _evidence_files(part: slices.Evidence) -> list[str]:
+    return list(part.files) if part.study is None else _files(part.study, STATISTIC_READS[part.statistic])
 
 
 def _special_files(study: Study, figure: Figure) -> list[str]:
@@ -163,7 +213,40 @@ def _base(study: Study, experiment: Experiment) -> slices.Arm:
 
 def _arm(study: Study, experiment: Experiment, method: str) -> slices.Arm:
     runs = tuple(slices.Run(run=plan.run_name(experiment, method, seed), seed=seed) for seed in experiment.seeds)
-    return slices.Arm(method=method, label=study.methods[method].label, colour=_colour(study, method), runs=runs)
+    own = study.methods[method]
+    return slices.Arm(
+        method=method,
+        label=own.label,
+        colour=_colour(study, method),
+        runs=runs,
+        variant_of=study.methods[own.base].label if own.base is not None else "",
+        changes=tuple(_flat(own.train)) if own.base is not None else (),
+    )
+
+
+def _flat(settings: Mapping[str, Any], above: str = "") -> Iterator[tuple[str, str]]:
+    """Nested settings as dotted keys with their values as text.
+
+    >>> list(_flat({"optimizer": {"lr": 1e-05}, "epochs": 2}))
+    [('optimizer.lr', '1e-5'), ('epochs', '2')]
+    """
+    for key, value in settings.items():
+        if isinstance(value, Mapping):
+            yield from _flat(value, f"{above}{key}.")
+        else:
+            yield f"{above}{key}", _text(value)
+
+
+def _text(value: Any) -> str:
+    """A value as people write it.
+
+    >>> _text(1e-4), _text(2.5e-05), _text(0.9), _text(True), _text([4, 4])
+    ('1e-4', '2.5e-5', '0.9', 'true', '[4, 4]')
+    """
+    if isinstance(value, float) and 0 < abs(value) < 1e-3:
+        mantissa, exponent = f"{value:e}".split("e")
+        return f"{float(mantissa):g}e{int(exponent)}"
+    return f"{value:g}" if isinstance(value, float) else json.dumps(value)
 
 
 def _colour(study: Study, method: str) -> str:

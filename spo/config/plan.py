@@ -5,14 +5,14 @@ from __future__ import annotations
 import dataclasses
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from typing import Any, Literal
 
 from spo.config.layers import Tree as Nested
 from spo.config.layers import merge
 from spo.config.study import Evaluation, Experiment, Run, Study
 from spo.config.validate import Path, dotted, validate
 from spo.errors import UserError
-from spo.settings import Train, Tree
+from spo.settings import Chain, Train, Tree
 
 #: Name of the starting policy among the methods of a figure.
 BASE = "base"
@@ -27,7 +27,15 @@ def runs(study: Study) -> dict[str, Run]:
             for seed in experiment.seeds:
                 name = run_name(experiment, method, seed)
                 settings = dataclasses.replace(train, seed=seed)
-                run = Run(name=name, model=experiment.model, dataset=experiment.dataset, method=method, train=settings)
+                start = study.methods[method].start
+                run = Run(
+                    name=name,
+                    model=experiment.model,
+                    dataset=experiment.dataset,
+                    method=method,
+                    train=settings,
+                    start=run_name(experiment, start, seed) if start is not None else None,
+                )
                 other, same = found.setdefault(name, (key, run))
                 if same != run:
                     keys = ", ".join(_differences(dataclasses.asdict(same.train), dataclasses.asdict(run.train)))
@@ -39,13 +47,24 @@ def runs(study: Study) -> dict[str, Run]:
 
 
 def shortest_first(runs: Iterable[Run]) -> list[str]:
-    """Names of runs by the tokens that they will sample at most; Snakemake starts the last ones first."""
-    return [run.name for run in sorted(runs, key=lambda run: (_cost(run.train), run.name))]
+    """Names of runs by about how much must be sampled until they and those that start from them are done; Snakemake
+    starts the last ones first."""
+    named = {run.name: run for run in runs}
+    costs = dict.fromkeys(named, 0)
+    for run in named.values():
+        before: Run | None = run
+        while before is not None:
+            costs[before.name] += _cost(run.train)
+            before = named.get(before.start or "")
+    return sorted(named, key=lambda name: (costs[name], name))
 
 
 def _cost(train: Train) -> int:
+    """About the tokens that a run samples; the rollouts of a response start at its cuts and are counted as one each."""
     credit = train.credit
     responses = math.prod(credit.branches) if isinstance(credit, Tree) else credit.samples_per_problem
+    if isinstance(credit, Chain):
+        responses *= 1 + credit.rollouts_per_cut
     return train.iterations * train.problems_per_iteration * responses * train.max_response_tokens
 
 
@@ -98,13 +117,14 @@ def train_settings(study: Study, method: str, experiment: str | None = None) -> 
     return validate(Train, merged, where)
 
 
-def lineage(study: Study, method: str) -> list[str]:
-    """The methods that `method` is based on, the most basic first, itself last; UserError for a circle."""
+def lineage(study: Study, method: str, key: Literal["base", "start"] = "base") -> list[str]:
+    """The methods that `method` is based on, or starts from, the first of them first, itself last; UserError for a
+    circle."""
     names = [method]
-    while (base := study.methods[names[0]].base) is not None:
-        if base in names:
-            raise UserError(f"config: methods.{names[0]}.base: {' -> '.join([*reversed(names), base])} is a circle")
-        names.insert(0, base)
+    while (before := getattr(study.methods[names[0]], key)) is not None:
+        if before in names:
+            raise UserError(f"config: methods.{names[0]}.{key}: {' -> '.join([*reversed(names), before])} is a circle")
+        names.insert(0, before)
     return names
 
 

@@ -10,8 +10,8 @@ from typing import Annotated, Any
 
 from annotated_types import Ge, Le, MinLen, Predicate
 
-from spo.analysis.slices import Axis
-from spo.settings import Audit, Count, Dataset, Model, Positive, Protocol, Trace, Train, settings
+from spo.analysis.slices import Axis, Rule
+from spo.settings import Above, Audit, Count, Dataset, Model, Positive, Protocol, Trace, Train, settings
 
 
 def is_name(text: str) -> bool:
@@ -58,6 +58,9 @@ class Method:
     """Method whose `train` this one starts from; a variant is named `{method}.{variant}`."""
     train: dict[str, Any] = field(default_factory=dict)
     """Any part of the training settings, at least `credit` with its `kind`."""
+    start: str | None = None
+    """Method whose run with the same seed in the same experiment is the starting policy (the paper's 2K, then 4K);
+    empty: the experiment's model. A variant does not take it from its `base`."""
 
 
 @settings
@@ -92,14 +95,14 @@ class Experiment:
 
 @settings
 class Figure:
-    """One figure of one experiment."""
+    """One figure, of an experiment, an audit or a trace."""
 
     draw: str
     """Kind of figure, a name in `spo.analysis.figures.FIGURES`."""
     title: str
     """Heading and start of the caption."""
-    experiment: str
-    """Key of `experiments:`."""
+    experiment: str | None = None
+    """Key of `experiments:`; empty for figures of an audit or a trace."""
     dataset: str | None = None
     """Test set shown; empty: the experiment's first."""
     protocol: str | None = None
@@ -175,6 +178,44 @@ class TracePlan:
 
 
 @settings
+class Evidence:
+    """One measurement that a claim rests on, and the rule that judges it; write the rule before the runs."""
+
+    statistic: str
+    """Name in `spo.analysis.claims.STATISTICS`."""
+    experiment: str | None = None
+    """Key of `experiments:`; empty for `credit_error`."""
+    audit: str | None = None
+    """Key of `audits:`, for `credit_error`."""
+    first: str
+    """Method of the experiment, or `base`; estimator of the audit."""
+    second: str | None = None
+    """What `first` is compared with, likewise; empty for statistics of one method."""
+    context: Positive | None = None
+    """Context of `accuracy`; empty: the longest of the experiment."""
+    rule: Rule
+    """Where the 95 % interval of the difference must lie. `above`: replicates above 0, does not below `relevant`.
+    `not_below`: replicates above minus `relevant`, does not below 0. `similar`: replicates between minus and plus
+    `relevant`, does not outside. Otherwise it cannot be told."""
+    relevant: Above
+    """The smallest difference that matters, in the statistic's unit."""
+
+
+@settings
+class Claim:
+    """Something that the paper says: it replicates if all its parts do, and does not if any part does not."""
+
+    text: str
+    """What the paper says, in a sentence."""
+    source: str
+    """Where, such as `Fig. 3a`."""
+    parts: Annotated[tuple[Evidence, ...], MinLen(1)]
+    """What it rests on."""
+    note: str = ""
+    """A sentence for readers of the table."""
+
+
+@settings
 class Style:
     """How figures look; no training run depends on it."""
 
@@ -218,6 +259,8 @@ class Study:
     """Measurements of how wrong advantage estimates are, by name."""
     traces: dict[Name, TracePlan] = field(default_factory=dict)
     """Trajectories written down to be looked at, by name."""
+    claims: dict[Name, Claim] = field(default_factory=dict)
+    """What the paper claims, in the order of the table of claims."""
     style: Style = Style()
     """How figures look."""
 
@@ -232,6 +275,8 @@ class Run:
     dataset: str
     method: str
     train: Train
+    start: str | None = None
+    """Name of the run whose policy this one starts from; empty: `model`."""
 
 
 @settings

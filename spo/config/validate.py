@@ -20,7 +20,7 @@ T = TypeVar("T")
 Path = tuple[str | int, ...]
 
 # Misspelt and missing keys come first: a wrong name is usually the cause of the problems after it.
-_FIRST = ("unexpected_keyword_argument", "union_tag_not_found", "union_tag_invalid", "missing")
+_FIRST = ("unexpected_keyword_argument", "missing")
 _PHRASES = (
     ("Input should be", "should be"),
     ("should be an object", "should be a mapping"),
@@ -43,11 +43,11 @@ def validate(cls: type[T], data: Any, where: Callable[[Path], str]) -> T:
 
     `where` names a key, given as a path inside `data`, for the reader; UserError has exactly one line.
     """
-    text = json.dumps(_complete(cls, data), default=str)
+    text = json.dumps(_complete(cls, data, (), where), default=str)
     try:
         return _adapter(cls).validate_json(text, strict=True)
     except ValidationError as error:
-        problems = error.errors(include_url=False)
+        problems = [each for each in error.errors(include_url=False) if _meant(cls, each["loc"], data)]
     ranks = {kind: rank for rank, kind in enumerate(_FIRST)}
     problem = min(problems, key=lambda each: ranks.get(each["type"], len(ranks)))
     raise UserError(one_line(f"config: {_explain(cls, problem, where)}"))
@@ -96,6 +96,18 @@ def unknown(name: str, known: Iterable[str], what: str) -> str:
     return one_line(f"unknown {what} {name} ({hint})")
 
 
+def known(where: str, name: str, names: Iterable[str], what: str) -> None:
+    """UserError unless `name`, given at the key `where`, is one of `names`."""
+    names = list(names)
+    if name not in names:
+        refuse(where, unknown(name, names, what))
+
+
+def refuse(where: str, problem: str) -> None:
+    """UserError about the key `where`."""
+    raise UserError(one_line(f"config: {where}: {problem}"))
+
+
 @functools.cache
 def _adapter(cls: type) -> TypeAdapter:
     return TypeAdapter(cls)
@@ -126,25 +138,35 @@ def _dataclass(hint: Any, kind: str | None) -> type | None:
     return found[0] if len(found) == 1 else next((each for each in found if _kind(each) == kind), None)
 
 
-def _complete(hint: Any, data: Any) -> Any:
+def _complete(hint: Any, data: Any, path: Path, where: Callable[[Path], str]) -> Any:
     """`data` with every partly given settings block filled up from the default that its field has.
 
-    Without it `optimizer: {lr: 1}` would reset what `optimizer: Optimizer = Optimizer(beta2=0.98)` sets.
+    Without it `optimizer: {lr: 1}` would reset what `optimizer: Optimizer = Optimizer(beta2=0.98)` sets. A block that
+    may be of several kinds must say which: UserError.
     """
     if not isinstance(data, dict):
         return data
     cls = _dataclass(hint, data.get("kind"))
     if cls is None:
+        kinds = [_kind(member) for member in _members(hint) if dataclasses.is_dataclass(member)]
+        if kinds:
+            raise UserError(one_line(f"config: {where((*path, 'kind'))}: {_wrong_kind(data.get('kind'), kinds)}"))
         value = next((typing.get_args(each)[1] for each in _members(hint) if typing.get_origin(each) is dict), None)
-        return {key: _complete(value, item) for key, item in data.items()} if value else data
+        return {key: _complete(value, item, (*path, key), where) for key, item in data.items()} if value else data
     completed: Tree = dict(data)
     for field in dataclasses.fields(cls):
         if field.name in data:
             given = data[field.name]
             if dataclasses.is_dataclass(field.default) and isinstance(given, dict):
                 given = merge(dataclasses.asdict(field.default), given)
-            completed[field.name] = _complete(hints(cls)[field.name], given)
+            completed[field.name] = _complete(hints(cls)[field.name], given, (*path, field.name), where)
     return completed
+
+
+def _wrong_kind(given: Any, kinds: Sequence[str | None]) -> str:
+    close = difflib.get_close_matches(str(given), map(str, kinds), 1)
+    hint = f"did you mean {close[0]}?" if close else f"one of {', '.join(map(str, kinds))}"
+    return f"{'missing' if given is None else f'unknown kind {given}'} ({hint})"
 
 
 def _explain(cls: type, problem: Any, where: Callable[[Path], str]) -> str:
@@ -154,13 +176,6 @@ def _explain(cls: type, problem: Any, where: Callable[[Path], str]) -> str:
         return f"{where(path)}: unknown key" + _did_you_mean(path[-1], hints(owner) if owner else ())
     if kind == "missing":
         return f"{where(path)}: missing"
-    if kind.startswith("union_tag"):
-        tags = [tag.strip().strip("'") for tag in problem["ctx"].get("expected_tags", "").split(",") if tag]
-        tags = tags or [str(_kind(each)) for each in _members(hints(owner)[path[-1]])]
-        said = f"unknown kind {given['kind']}" if kind == "union_tag_invalid" else "missing"
-        close = difflib.get_close_matches(str(given.get("kind")), tags, 1)
-        hint = f"did you mean {close[0]}?" if close else f"one of {', '.join(tags)}"
-        return f"{where((*path, 'kind'))}: {said} ({hint})"
     if kind == "literal_error":
         names = [name.strip("'") for name in problem["ctx"]["expected"].replace(" or ", ", ").split(", ")]
         return f"{where(path)}: {unknown(given, names, 'value')}"
@@ -172,21 +187,50 @@ def _explain(cls: type, problem: Any, where: Callable[[Path], str]) -> str:
     return f"{where(path)}: {message}, not {_short(given)}"
 
 
+def _meant(cls: type, location: Sequence[str | int], data: Any) -> bool:
+    """Whether a pydantic location lies in the alternative that the data's `kind` names; pydantic tries all of them."""
+    hint: Any = cls
+    for part in location:
+        chosen = _alternative(hint, part)
+        if chosen is not None:
+            if isinstance(data, dict) and data.get("kind") != _kind(chosen):
+                return False
+            hint = chosen
+            continue
+        hint = _below(hint, part)
+        data = data.get(part) if isinstance(data, dict) else None
+    return True
+
+
 def _walk(cls: type, location: Sequence[str | int]) -> tuple[Path, type | None]:
-    """A pydantic location as a path of keys (tags of unions left out), and the dataclass that holds its last key."""
+    """A pydantic location as a path of keys (alternatives left out), and the dataclass that holds its last key."""
     path: list[str | int] = []
     hint: Any = cls
     owner: type | None = None
     for part in location:
-        classes = [member for member in _members(hint) if dataclasses.is_dataclass(member)]
-        if len(classes) > 1 and part in [_kind(each) for each in classes]:
-            hint = _dataclass(hint, str(part))
+        chosen = _alternative(hint, part)
+        if chosen is not None:
+            hint = chosen
             continue
         path.append(part)
-        owner = classes[0] if classes else None
-        arguments = [a for member in _members(hint) for a in typing.get_args(member) if a is not Ellipsis]
-        hint = hints(owner).get(str(part), Any) if owner else (arguments[-1] if arguments else Any)
+        owner = next((member for member in _members(hint) if dataclasses.is_dataclass(member)), None)
+        hint = _below(hint, part)
     return tuple(path), owner
+
+
+def _alternative(hint: Any, part: str | int) -> type | None:
+    """The dataclass of several that a part of a pydantic location names, by its kind or by its own name."""
+    classes = [member for member in _members(hint) if dataclasses.is_dataclass(member)]
+    return next((each for each in classes if len(classes) > 1 and part in (_kind(each), each.__name__)), None)
+
+
+def _below(hint: Any, part: str | int) -> Any:
+    """The type of what a key or an index holds."""
+    owner = next((member for member in _members(hint) if dataclasses.is_dataclass(member)), None)
+    if owner is not None:
+        return hints(owner).get(str(part), Any)
+    arguments = [a for member in _members(hint) for a in typing.get_args(member) if a is not Ellipsis]
+    return arguments[-1] if arguments else Any
 
 
 def _did_you_mean(name: str | int, known: Iterable[str]) -> str:

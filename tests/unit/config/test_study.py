@@ -17,7 +17,7 @@ from spo.settings import Chain
 ROOT = Path(__file__).parents[3]
 CONFIG = ROOT / "config"
 NUMBERS = CONFIG / "paper_numbers.yaml"
-SHIPPED = [[], ["smoke.yaml"], ["gsm8k_tiny.yaml"]]
+SHIPPED = [[], ["smoke.yaml"], ["gsm8k_tiny.yaml"], ["tuning.yaml"]]
 
 SMALL = {
     "datasets": {"tales": {"source": "stories", "grader": "final_line", "train": 50, "test": 20, "demonstrations": 9}},
@@ -59,7 +59,8 @@ def test_every_shipped_study_is_complete(overlays: list[str]) -> None:
     pictures = config.pictures(found, NUMBERS)
     assert set(pictures) == {*found.figures, *found.tables}
     assert len(config.runs(found)) >= 6
-    assert all(len(experiment.seeds) >= 2 for experiment in found.experiments.values())
+    for picture in (*found.figures.values(), *found.tables.values()):
+        assert config.reads(found, picture)
 
 
 def test_every_config_file_is_tested() -> None:
@@ -67,8 +68,20 @@ def test_every_config_file_is_tested() -> None:
     assert {path.name for path in CONFIG.glob("*.yaml")} == known
 
 
+def test_the_search_uses_no_seed_of_the_study() -> None:
+    study, search = (config.load([CONFIG / "config.yaml", *overlay]) for overlay in ([], [CONFIG / "tuning.yaml"]))
+    added = search.experiments.keys() - study.experiments.keys()
+    used = {seed for experiment in study.experiments.values() for seed in experiment.seeds}
+    assert added and not used & {seed for name in added for seed in search.experiments[name].seeds}
+    for name in added:
+        tries = [search.methods[method].base for method in search.experiments[name].methods]
+        assert len({tries.count(base) for base in tries}) == 1  # the same number for every method
+
+
 def test_studies_do_not_share_folders() -> None:
-    found = [config.load([CONFIG / "config.yaml", *(CONFIG / name for name in names)]) for names in SHIPPED]
+    """Except the search for settings, which shares base models and data with the study."""
+    own = [names for names in SHIPPED if names != ["tuning.yaml"]]
+    found = [config.load([CONFIG / "config.yaml", *(CONFIG / name for name in names)]) for names in own]
     assert len({each.results for each in found}) == len({each.pictures for each in found}) == len(found)
 
 
@@ -119,8 +132,66 @@ def test_a_colour_is_in_no_training_run(tmp_path: Path) -> None:
 
 
 def test_longer_runs_start_first(tmp_path: Path) -> None:
-    runs = config.runs(study(tmp_path, {"experiments": {"one": {"overrides": {"grpo": {"iterations": 50}}}}}))
-    assert set(config.shortest_first(runs.values())[-2:]) == {"tiny-tales-grpo-s1", "tiny-tales-grpo-s2"}
+    # 5 iterations of 8 responses with 9 rollouts each against 50, then 51, iterations of 8 responses alone.
+    for iterations, longest in ((49, "chain.int2"), (51, "grpo")):
+        overrides = {"experiments": {"one": {"overrides": {"grpo": {"iterations": iterations}}}}}
+        order = config.shortest_first(config.runs(study(tmp_path, overrides)).values())
+        assert set(order[-2:]) == {f"tiny-tales-{longest}-s1", f"tiny-tales-{longest}-s2"}
+
+
+#: Two stages more after GRPO, the second named before the first.
+STAGES = {
+    "methods": {
+        "grpo.third": {"label": "GRPO 3", "base": "grpo", "start": "grpo.second"},
+        "grpo.second": {"label": "GRPO 2", "base": "grpo", "start": "grpo", "train": {"context_tokens": 256}},
+    },
+    "experiments": {
+        "stages": {
+            "model": "tiny",
+            "dataset": "tales",
+            "methods": ["grpo.third", "grpo", "grpo.second"],
+            "seeds": [1, 2],
+            "contexts": [256],
+            "protocols": ["greedy"],
+            "train": {"batch_episodes": 8},
+        }
+    },
+}
+
+
+def staged(folder: Path, changes: dict | None = None) -> config.Study:
+    return study(folder, layers.merge(STAGES, changes or {}))
+
+
+def test_a_later_stage_starts_from_the_run_of_the_same_seed(tmp_path: Path) -> None:
+    runs = config.runs(staged(tmp_path))
+    assert runs["tiny-tales-grpo.second-s2"].start == "tiny-tales-grpo-s2"
+    assert runs["tiny-tales-grpo.third-s1"].start == "tiny-tales-grpo.second-s1"
+    assert runs["tiny-tales-grpo-s1"].start is None
+    # Whoever is waited for begins first: GRPO counts for all three stages.
+    order = [name for name in config.shortest_first(runs.values()) if "grpo" in name and name.endswith("s1")]
+    assert order == [f"tiny-tales-{method}-s1" for method in ("grpo.third", "grpo.second", "grpo")]
+
+
+@pytest.mark.parametrize(
+    ("changes", "expected"),
+    [
+        (
+            {"methods": {"grpo": {"start": "grpo.third"}}},
+            "methods.grpo.second.start: grpo -> grpo.third -> grpo.second -> grpo is a circle",
+        ),
+        ({"methods": {"grpo": {"start": "grpo"}}}, "methods.grpo.start: grpo -> grpo is a circle"),
+        ({"methods": {"grpo": {"start": "gpro"}}}, "methods.grpo.start: unknown method gpro (did you mean grpo?)"),
+        (
+            {"experiments": {"stages": {"methods": ["grpo", "grpo.third"]}}},
+            "experiments.stages.methods: grpo.third starts from grpo.second, which is not among them; add it",
+        ),
+    ],
+)
+def test_stages_that_cannot_follow_each_other_are_one_line(tmp_path: Path, changes: dict, expected: str) -> None:
+    with pytest.raises(UserError) as error:
+        staged(tmp_path, changes)
+    assert expected in str(error.value) and "\n" not in str(error.value)
 
 
 def test_the_summary_counts(tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from spo.config.study import Study, is_folder, is_name
 from spo.config.validate import dotted, parse, slice_json, validate
 from spo.errors import UserError
-from spo.settings import Chain, Group, Model, Protocol, Train, Tree
+from spo.settings import Audit, Chain, Group, Model, Protocol, Train, Tree
 from spo.types import Sampling
 
 CHAIN, TREE, GROUP = {"kind": "chain"}, {"kind": "tree"}, {"kind": "group"}
@@ -28,9 +28,9 @@ def line(cls: type, data: object) -> str:
     ("cls", "data", "expected"),
     [
         (Train, {}, "credit: missing"),
-        (Train, {"credit": {}}, "credit.kind: missing (one of chain, tree, group)"),
+        (Train, {"credit": {}}, "credit.kind: missing (one of chain, tree, group, critic,"),
         (Train, {"credit": {"kind": "chian"}}, "credit.kind: unknown kind chian (did you mean chain?)"),
-        (Train, {"credit": {"kind": ["x"]}}, "credit.kind: unknown kind ['x'] (one of chain, tree, group)"),
+        (Train, {"credit": {"kind": ["x"]}}, "credit.kind: unknown kind ['x'] (one of chain, tree, group, critic,"),
         (Train, {"credit": 3}, "credit: should be a mapping, not 3"),
         (Train, {"credit": None}, "credit: should be a mapping, not None"),
         (Train, {"credit": CHAIN | {"partition": {"intervall": 2}}}, "unknown key (did you mean interval?)"),
@@ -62,6 +62,28 @@ def line(cls: type, data: object) -> str:
         (Train, {"credit": GROUP, "sampling": {"top_p": 0}}, "sampling.top_p: should be greater than 0, not 0"),
         (Train, {"credit": GROUP, "sampling": {"top_p": 1.1}}, "sampling.top_p: should be at most 1, not 1.1"),
         (Train, {"credit": GROUP, "sampling": {"temprature": 1}}, "unknown key (did you mean temperature?)"),
+        # Each estimator of an audit is read like a method's credit.
+        (
+            Audit,
+            {"estimators": {"GRPO": {}}},
+            "config: estimators.GRPO.kind: missing (one of chain, tree, group, critic,",
+        ),
+        (
+            Audit,
+            {"estimators": {"GRPO": {"kind": "grop"}}},
+            "estimators.GRPO.kind: unknown kind grop (did you mean group?)",
+        ),
+        (Audit, {"estimators": {"GRPO": 3}}, "config: estimators.GRPO: should be a mapping, not 3"),
+        (
+            Audit,
+            {"estimators": {"A": GROUP | {"baselin": "x"}}},
+            "estimators.A.baselin: unknown key (did you mean baseline?)",
+        ),
+        (
+            Audit,
+            {"estimators": {"A": CHAIN | {"partition": {"interval": 0}}}},
+            "estimators.A.partition.interval: should be at",
+        ),
         # A misspelt key is named before what it leaves missing.
         (Train, {"credit": GROUP, "iterations": 0, "lose": {}}, "lose: unknown key (did you mean loss?)"),
         (Study, {"studdy": "x"}, "studdy: unknown key (did you mean study?)"),

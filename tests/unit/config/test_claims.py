@@ -1,0 +1,181 @@
+"""Audits, traces and claims of a study: what their slices hold, which files they wait for, and what cannot be."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from spo import config
+from spo.analysis.slices import Figure, Table
+from spo.config import layers
+from spo.errors import UserError
+from tests.unit.config.test_study import NUMBERS, study
+
+ESTIMATORS = {"GRPO": {"kind": "group"}, "the critic": {"kind": "critic"}, "chain N=2": {"kind": "chain"}}
+LATE = {"statistic": "late_accuracy", "experiment": "one", "first": "chain", "second": "grpo"}
+RULE = {"rule": "above", "relevant": 3}
+PARTS = [
+    LATE | RULE,
+    {"statistic": "accuracy", "experiment": "one", "first": "chain", "second": "base", "context": 64} | RULE,
+    {"statistic": "generation_seconds", "experiment": "one", "first": "chain.int2", "second": "chain"} | RULE,
+]
+MORE = {
+    "methods": {"ppo": {"label": "PPO", "train": {"credit": {"kind": "critic"}}}},
+    "experiments": {"one": {"methods": ["grpo", "chain", "chain.int2", "ppo"]}},
+    "audits": {"deep": {"experiment": "one", "method": "ppo", "audit": {"problems": 5, "estimators": ESTIMATORS}}},
+    "traces": {"look": {"experiment": "one", "trace": {"problems": 2}}},
+    "claims": {
+        "better": {"text": "Chain is better", "source": "Fig. 1", "parts": PARTS},
+        "wiser": {
+            "text": "Chain knows better",
+            "source": "§2",
+            "parts": [{"statistic": "credit_error", "audit": "deep", "first": "chain N=2", "second": "GRPO"} | RULE],
+        },
+    },
+    "figures": {
+        "error": {"draw": "credit_error", "title": "Error", "audit": "deep"},
+        "cuts": {"draw": "segments", "title": "Cuts", "trace": "look"},
+    },
+    "tables": {
+        "verdicts": {"make": "claims_table", "title": "Claims"},
+        "search": {"make": "tuning_table", "title": "Search", "experiment": "one", "methods": ["chain.int2"]},
+    },
+}
+
+
+def more(folder: Path, changes: dict | None = None) -> config.Study:
+    return study(folder, layers.merge(MORE, changes or {}))
+
+
+def test_audits_and_traces_have_files_for_figures(tmp_path: Path) -> None:
+    found = more(tmp_path)
+    files = ["audits/deep/s1.jsonl", "audits/deep/s2.jsonl"]
+    assert config.audit_files(found, "deep") == config.reads(found, found.figures["error"]) == files
+    assert [config.trace_file("look")] == config.reads(found, found.figures["cuts"]) == ["traces/look.json"]
+    pictures = config.pictures(found, NUMBERS)
+    error, cuts = (config.parse(Figure, pictures[name]) for name in ("error", "cuts"))
+    assert error.study is None and error.files == tuple(files)
+    assert cuts.study is None and cuts.files == ("traces/look.json",)
+
+
+def test_claims_wait_for_what_their_statistics_read_and_nothing_else(tmp_path: Path) -> None:
+    found = more(tmp_path)
+    seeds = (1, 2)
+    expected = [f"audits/deep/s{s}.jsonl" for s in seeds]
+    expected += [
+        f"evals/{policy}/tales/greedy/graded.jsonl" for policy in ("tiny", *(f"tiny-tales-chain-s{s}" for s in seeds))
+    ]
+    expected += [f"runs/tiny-tales-{method}-s{s}/metrics.jsonl" for method in ("chain", "grpo") for s in seeds]
+    expected += [f"runs/tiny-tales-{method}-s{s}/timing.jsonl" for method in ("chain", "chain.int2") for s in seeds]
+    assert config.reads(found, found.tables["verdicts"]) == sorted(expected)
+
+
+def test_evidence_holds_who_is_compared_and_no_others(tmp_path: Path) -> None:
+    table = config.parse(Table, config.pictures(more(tmp_path), NUMBERS)["verdicts"])
+    better, wiser = table.claims
+    late, accuracy, seconds = better.parts
+    assert (better.name, better.text, better.source) == ("better", "Chain is better", "Fig. 1")
+    assert [arm.method for arm in late.study.arms] == ["chain", "grpo"] and late.study.base is None
+    assert [arm.method for arm in accuracy.study.arms] == ["chain"] and accuracy.study.base.method == "base"
+    assert (accuracy.context, accuracy.rule, accuracy.relevant) == (64, "above", 3.0)
+    assert [arm.method for arm in seconds.study.arms] == ["chain.int2", "chain"]
+    assert wiser.parts[0].study is None and len(wiser.parts[0].files) == 2
+
+
+def test_a_variant_says_what_it_changes(tmp_path: Path) -> None:
+    found = more(tmp_path)
+    (arm,) = config.parse(Table, config.pictures(found, NUMBERS)["search"]).study.arms
+    assert (arm.variant_of, arm.changes) == ("Chain", (("credit.partition.interval", "2"),))
+    assert config.reads(found, found.tables["search"]) == [
+        *(f"runs/tiny-tales-chain.int2-s{seed}/metrics.jsonl" for seed in (1, 2)),
+        *(f"runs/tiny-tales-chain.int2-s{seed}/timing.jsonl" for seed in (1, 2)),
+    ]
+
+
+def test_the_summary_names_them(tmp_path: Path) -> None:
+    lines = config.summary(more(tmp_path)).splitlines()
+    assert "  audit deep: one, ppo; GRPO, the critic, chain N=2" in lines
+    assert "  trace look: one, before training" in lines
+    assert "  claims better, wiser" in lines
+
+
+def part(**changes) -> dict:
+    return {"claims": {"better": {"parts": [LATE | RULE | changes]}}}
+
+
+def audit(**changes) -> dict:
+    return {"audits": {"deep": changes}}
+
+
+P = "claims.better.parts.0"
+E = "audits.deep.audit.estimators"
+
+
+@pytest.mark.parametrize(
+    ("changes", "expected"),
+    [
+        (
+            part(statistic="late_acuracy"),
+            f"{P}.statistic: unknown statistic late_acuracy (did you mean late_accuracy?)",
+        ),
+        (part(experiment="oen"), f"{P}.experiment: unknown experiment oen (did you mean one?)"),
+        (part(experiment=None), f"{P}.experiment: missing; late_accuracy is made from one"),
+        (part(audit="deep"), f"{P}.audit: late_accuracy is made from `experiment` alone; remove this key"),
+        (part(first="chian"), f"{P}.first: unknown method of that experiment chian (did you mean chain?)"),
+        (part(second="base"), f"{P}.second: unknown method of that experiment base"),
+        (part(second=None), f"{P}.second: missing; late_accuracy compares two"),
+        (part(statistic="training_rise"), f"{P}.second: training_rise is of one method alone; remove this key"),
+        (part(context=65), f"{P}.context: unknown context of that experiment 65"),
+        (part(rule="over"), f"{P}.rule: unknown value over (did you mean above?)"),
+        (part(relevant=0), f"{P}.relevant: should be greater than 0, not 0"),
+        (part(relevance=1), f"{P}.relevance: unknown key (did you mean relevant?)"),
+        ({"claims": {"better": {"parts": []}}}, "claims.better.parts: should have at least 1 item, not 0"),
+        (part(statistic="credit_error"), f"{P}.audit: missing; credit_error is made from one"),
+        (
+            part(statistic="credit_error", experiment=None, audit="dep"),
+            f"{P}.audit: unknown audit dep (did you mean deep?)",
+        ),
+        (
+            part(statistic="credit_error", experiment=None, audit="deep", second="GRPO"),
+            f"{P}.first: unknown estimator of that audit chain (did you mean chain N=2?)",
+        ),
+        (audit(experiment="oen"), "audits.deep.experiment: unknown experiment oen (did you mean one?)"),
+        (audit(method="pop"), "audits.deep.method: unknown method of that experiment pop (did you mean ppo?)"),
+        (audit(method="chain"), f"{E}.the critic.kind: critic, but audits.deep.method is chain, which trains none"),
+        (audit(audit={"estimators": {"x": {}}}), f"{E}.x.kind: missing (one of chain, tree, group, critic,"),
+        (audit(audit={"estimators": {"x": {"kind": "pairs"}}}), f"{E}.x.kind: pairs estimates no advantages; choose"),
+        (
+            audit(audit={"estimators": {"chain N=2": {"partition": {"name": "line"}}}}),
+            f"{E}.chain N=2.partition.name: unknown partition line (did you mean lines?)",
+        ),
+        (audit(audit={"problems": 301}), "audits.deep.audit.problems: 301, but datasets.tales.validation is 300"),
+        ({"traces": {"look": {"experiment": "x"}}}, "traces.look.experiment: unknown experiment x"),
+        ({"traces": {"look": {"method": "gpro"}}}, "traces.look.method: unknown method of that experiment gpro"),
+        ({"traces": {"look": {"trace": {"problems": 301}}}}, "traces.look.trace.problems: 301, but"),
+        (
+            {"traces": {"look": {"trace": {"chain": {"partition": {"name": "x"}}}}}},
+            "traces.look.trace.chain.partition.name: unknown partition x",
+        ),
+        ({"figures": {"error": {"audit": None}}}, "figures.error.audit: missing; credit_error is made from one"),
+        ({"figures": {"error": {"audit": "x"}}}, "figures.error.audit: unknown audit x"),
+        (
+            {"figures": {"cuts": {"experiment": "one"}}},
+            "figures.cuts.experiment: segments is made from `trace` alone; remove this key",
+        ),
+        ({"figures": {"cuts": {"trace": "loko"}}}, "figures.cuts.trace: unknown trace loko (did you mean look?)"),
+        ({"figures": {"bars": {"trace": "look"}}}, "figures.bars.trace: accuracy_bars is made from `experiment` alone"),
+        (
+            {"figures": {"bars": {"experiment": None}}},
+            "figures.bars.experiment: missing; accuracy_bars is made from one",
+        ),
+        ({"replace": ["claims"]}, "tables.verdicts.make: claims_table, but the study has no `claims`"),
+        ({"figures": {"audit": MORE["figures"]["cuts"]}}, "figures.audit: audit is the name of a rule"),
+    ],
+)
+def test_what_does_not_fit_together_is_one_line(tmp_path: Path, changes: dict, expected: str) -> None:
+    changed = layers.stack([MORE, changes])
+    with pytest.raises(UserError) as error:
+        config.pictures(study(tmp_path, changed), NUMBERS)
+    assert str(error.value).startswith(f"config: {expected}")
+    assert "\n" not in str(error.value)
