@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 from pathlib import Path
 
@@ -20,6 +21,14 @@ LABELS = {
     "restem": "RestEM",
     "dpo_positive": "DPO+",
 }
+ABLATIONS = {
+    "grpo.mask": "GRPO + mask",
+    "spo_chain.no_mask": "SPO-chain without mask",
+    "spo_chain.int100": "SPO-chain, interval 100",
+    "spo_chain.lines": "SPO-chain, lines",
+    "spo_chain.fixed_count": "SPO-chain, equal lengths",
+    "spo_tree.std": "SPO-tree divided by std",
+}
 FINAL = {
     "grpo": 0.52,
     "spo_chain": 0.66,
@@ -29,6 +38,23 @@ FINAL = {
     "rloo": 0.51,
     "restem": 0.44,
     "dpo_positive": 0.47,
+    "grpo.mask": 0.58,
+    "spo_chain.no_mask": 0.64,
+    "spo_chain.int100": 0.56,
+    "spo_chain.lines": 0.63,
+    "spo_chain.fixed_count": 0.61,
+    "spo_tree.std": 0.62,
+}
+#: States whose value is estimated by rollouts, a response, at the start of training; the others estimate none.
+STATES = {
+    "spo_chain": 2.9,
+    "spo_tree": 0.33,
+    "vineppo": 4.4,
+    "spo_chain.no_mask": 2.9,
+    "spo_chain.int100": 1.0,
+    "spo_chain.lines": 4.4,
+    "spo_chain.fixed_count": 3.0,
+    "spo_tree.std": 0.33,
 }
 PAPER = {
     "base": 40.3,
@@ -47,11 +73,11 @@ def make_study(methods: tuple[str, ...] = ("grpo", "spo_chain", "spo_tree"), see
     arms = tuple(
         Arm(
             method=method,
-            label=LABELS[method],
+            label=(LABELS | ABLATIONS)[method],
             colour=colour,
             runs=tuple(Run(run=f"pupil-stories-{method}-s{seed}", seed=seed) for seed in range(1, seeds + 1)),
         )
-        for method, colour in zip(methods, COLOURS, strict=False)
+        for method, colour in zip(methods, itertools.cycle(COLOURS), strict=False)
     )
     base = Arm(method="base", label="SFT base", colour="#999999", runs=(Run(run="pupil"),))
     known = {"name": "short_cot", "title": "short chain of thought", "dataset": "stories", "protocol": "greedy"}
@@ -88,23 +114,45 @@ def write_evaluation(folder: Path, study: Study, run: str, correct: dict[int, np
     )
 
 
-def write_run(folder: Path, run: str, final: float, tokens: int, seconds: float, noise: np.ndarray) -> None:
-    """metrics.jsonl and timing.jsonl of one run whose validation accuracy climbs from 0.32 to `final`."""
-    start = 0.32
-    iterations = len(noise) - 1
+def write_run(folder: Path, run: Run, method: str, tokens: int, seconds: float, iterations: int) -> None:
+    """metrics.jsonl and timing.jsonl of one run whose validation accuracy climbs from 0.32 towards the method's own."""
+    generator = np.random.default_rng([run.seed, *method.encode()])
+    drift, start = np.cumsum(generator.normal(0, 0.004, iterations + 1)), 0.32
     metrics, timing = [], []
     for iteration in range(iterations + 1):
-        row = {"iteration": iteration, "sampled_tokens_total": iteration * tokens}
+        row = {"iteration": iteration}
+        done = 1 - np.exp(-4 * iteration / iterations)
+        reached = start + (FINAL[method] - start) * done
         if iteration:
-            row |= {"reward": 0.5, "loss": 0.01, "sampled_tokens": tokens}
+            row |= sampled(generator, STATES.get(method, 0.0), reached + 0.2 * done, done) | {"sampled_tokens": tokens}
         if iteration % 5 == 0:
-            reached = start + (final - start) * (1 - np.exp(-4 * iteration / iterations))
-            accuracy = float(np.clip(reached + (noise[iteration] if iteration else 0.0), 0, 1))
+            noise = drift[iteration] + generator.normal(0, 0.012) if iteration else 0.0
+            accuracy = float(np.clip(reached + noise, 0, 1))
             row |= {"validation_accuracy": accuracy, "validation_truncated": 0.0, "validation_n": 300}
-        metrics.append(row)
-        timing.append({"iteration": iteration, "seconds": {"sample": seconds}, "seconds_total": iteration * seconds})
-    write_jsonl(folder / "runs" / run / "metrics.jsonl", metrics)
-    write_jsonl(folder / "runs" / run / "timing.jsonl", timing)
+        metrics.append(row | {"sampled_tokens_total": iteration * tokens})
+        share = generator.normal(0.7, 0.03)
+        phases = {"sample": seconds * share, "score": 0.1 * seconds, "train": (0.9 - share) * seconds}
+        part = phases if iteration else {"validate": 1.5}
+        timing.append({"iteration": iteration, "seconds": part, "seconds_total": iteration * seconds})
+    write_jsonl(folder / "runs" / run.run / "metrics.jsonl", metrics)
+    write_jsonl(folder / "runs" / run.run / "timing.jsonl", timing)
+
+
+def sampled(generator: np.random.Generator, states: float, accuracy: float, done: float) -> dict[str, float]:
+    """Metrics of 32 responses, four a problem; `done` is how far training is, from 0 to 1."""
+    correct = generator.binomial(32, min(accuracy, 1.0)) / 32
+    points = round(32 * states * (1 - 0.3 * done) + states * generator.normal(0, 1.5))
+    return {
+        "problems": 8,
+        "trajectories": 32,
+        "reward": correct,
+        "accuracy": correct,
+        "response_tokens": 110.0,
+        "truncated": 0.0,
+        "distinct_responses": float(np.clip(0.95 - 0.5 * done + generator.normal(0, 0.05), 0.25, 1)),
+        "mc_points": points,
+        "loss": 0.01,
+    }
 
 
 def fill(root: Path, study: Study, problems: int = 500, iterations: int = 60) -> None:
@@ -112,7 +160,7 @@ def fill(root: Path, study: Study, problems: int = 500, iterations: int = 60) ->
     generator = np.random.default_rng(7)
     ease = generator.normal(0, 1.5, problems)
     everyone = [(study.base, 0.32), *((arm, FINAL[arm.method]) for arm in study.arms)]
-    for number, (arm, accuracy) in enumerate(everyone):
+    for arm, accuracy in everyone:
         for run in arm.runs:
             level = np.log(accuracy / (1 - accuracy)) * 1.4 + generator.normal(0, 0.12)
             verdicts = {
@@ -122,9 +170,8 @@ def fill(root: Path, study: Study, problems: int = 500, iterations: int = 60) ->
             write_evaluation(root, study, run.run, verdicts)
             if arm.method == "base":
                 continue
-            noise = np.cumsum(generator.normal(0, 0.004, iterations + 1)) + generator.normal(0, 0.012, iterations + 1)
-            cost = 1.0 + 0.4 * number
-            write_run(root, run.run, accuracy, int(9000 * cost), cost * generator.uniform(2.9, 3.3), noise)
+            cost = 1.0 + 0.6 * STATES.get(arm.method, 0.0)
+            write_run(root, run, arm.method, int(9000 * cost), cost * generator.uniform(2.9, 3.3), iterations)
     texts = [(f"p{i:03d}", f"Ana has 3 pens and gets {i} more . How many has she ?") for i in range(problems)]
     questions = [{"id": name, "question": text, "answer": "7"} for name, text in texts]
     write_jsonl(root / "data" / study.dataset / "test.jsonl", questions)

@@ -17,25 +17,32 @@ from spo.analysis.style import Drawn
 def accuracy_bars(settings: Figure, root: Path) -> Drawn:
     """One bar for the base and each method: mean accuracy over seeds, interval, single seeds, the paper's number."""
     table = bar_table(settings, root)
-    rows = [(kind, group) for kind, group in table.groupby("method", sort=False)]
-    canvas = Canvas(figsize=(style.HALF_INCHES, 0.62 + 0.4 * len(rows)), layout="constrained")
-    axes = canvas.subplots()
-    named = {arm.method: arm for arm in results.arms(settings.study)}
-    for place, (method, group) in enumerate(rows):
-        _bar_row(axes, place, named[method], group)
-    axes.set_yticks(range(len(rows)), [named[method].label for method, _ in rows])
-    axes.set_ylim(len(rows) - 0.42, -0.75)
+    canvas = Canvas(figsize=(style.HALF_INCHES, height_inches(settings)), layout="constrained")
+    draw_accuracy(canvas.subplots(), settings, table)
+    style.headline(canvas, settings.title)
+    style.small_print(canvas, f"{settings.study.dataset}, {captions.sizes(table)}. {marks(settings)}.")
+    return Drawn(canvas, table, accuracy_caption(settings, table))
+
+
+def height_inches(settings: Figure) -> float:
+    """Height of a figure with one row an arm."""
+    return 0.62 + 0.4 * len(results.arms(settings.study))
+
+
+def draw_accuracy(axes: Axes, settings: Figure, table: pd.DataFrame) -> None:
+    """Draw a `bar_table`, a row an arm from top to bottom, with its numbers at the right margin."""
+    arms = results.arms(settings.study)
+    for place, arm in enumerate(arms):
+        _bar_row(axes, place, arm, table[table["method"] == arm.method])
+    axes.set_yticks(range(len(arms)), [arm.label for arm in arms])
+    axes.set_ylim(len(arms) - 0.42, -0.75)
     axes.tick_params(axis="y", length=0)
     style.percent_axis(axes.xaxis)
     axes.set_xlim(0, 100 * min(1.0, _ceiling(table)))
     axes.grid(axis="x")
     axes.set_xlabel("test accuracy (%)")
-    style.headline(canvas, settings.title)
     beside = {"transform": axes.get_yaxis_transform(), "va": "center", "size": 6.5, "color": style.QUIET}
     axes.text(1.03, -0.62, "ours, % [95 %]", **beside)
-    marks = f"Dots: single seeds; whiskers: 95 % interval for the choice {captions.chosen(settings.study)}"
-    style.small_print(canvas, f"{settings.study.dataset}, {captions.sizes(table)}. {marks}{_diamond(settings)}.")
-    return Drawn(canvas, table, _bar_caption(settings, table))
 
 
 def bar_table(settings: Figure, root: Path) -> pd.DataFrame:
@@ -71,10 +78,7 @@ def _bar_row(axes: Axes, place: int, arm: Arm, group: pd.DataFrame) -> None:
     for colour, width in (("white", 2.4), (style.INK, 1.0)):  # a white edge keeps whiskers visible on dark bars
         axes.hlines(place, low, high, color=colour, lw=width, zorder=3)
         axes.vlines([low, high], place - 0.09, place + 0.09, color=colour, lw=width, zorder=3)
-    if len(seeds) > 1:
-        offsets = np.linspace(-0.15, 0.15, len(seeds))
-        dots = {"s": 9, "color": style.INK, "edgecolor": "white", "linewidth": 0.5, "zorder": 4}
-        axes.scatter(100 * seeds["accuracy"], place + offsets, **dots)
+    draw_seeds(axes, place, 100 * seeds["accuracy"])
     words = {"xy": (1.03, place), "xycoords": axes.get_yaxis_transform(), "textcoords": "offset points", "va": "center"}
     axes.annotate(f"{100 * mean.accuracy:.1f}", xytext=(0, 0), weight="bold", size=7.5, **words)
     axes.annotate(f"[{low:.1f}, {high:.1f}]", xytext=(25, 0), size=6.5, color=style.QUIET, **words)
@@ -92,7 +96,16 @@ def _bar_row(axes: Axes, place: int, arm: Arm, group: pd.DataFrame) -> None:
         )
 
 
-def _bar_caption(settings: Figure, table: pd.DataFrame) -> str:
+def draw_seeds(axes: Axes, place: int, values: pd.Series) -> None:
+    """A dot for each seed of the row at `place`, one above the other, where there are several."""
+    if len(values) > 1:
+        offsets = np.linspace(-0.15, 0.15, len(values))
+        dots = {"s": 9, "color": style.INK, "edgecolor": "white", "linewidth": 0.5, "zorder": 4}
+        axes.scatter(values, place + offsets, **dots)
+
+
+def accuracy_caption(settings: Figure, table: pd.DataFrame, more: str = "") -> str:
+    """The caption of accuracy bars; `more` is a sentence about what stands beside them."""
     study, context = settings.study, results.shown_context(settings)
     text = (
         f"{settings.title}. Accuracy on the {study.dataset} test set (protocol {study.protocol}, context {context} "
@@ -103,11 +116,14 @@ def _bar_caption(settings: Figure, table: pd.DataFrame) -> str:
     if len(paper):
         places = ", ".join(dict.fromkeys(paper["where"]))
         text += f" Diamonds: the numbers the paper reports ({places}), for its own model and data."
-    return captions.with_note(text, settings)
+    return captions.with_note(f"{text} {more}".strip(), settings)
 
 
-def _diamond(settings: Figure) -> str:
-    return f"; ◇ paper, {', '.join(dict.fromkeys(number.where for number in settings.paper))}" if settings.paper else ""
+def marks(settings: Figure) -> str:
+    """What dots, whiskers and diamonds are, for the small print."""
+    words = f"Dots: single seeds; whiskers: 95 % interval for the choice {captions.chosen(settings.study)}"
+    places = dict.fromkeys(number.where for number in settings.paper)
+    return f"{words}; ◇ paper, {', '.join(places)}" if places else words
 
 
 def _ceiling(table: pd.DataFrame) -> float:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pandas as pd
 
 from spo.analysis.slices import Figure, Study, Table
+from spo.analysis.stats import Estimate
 
 
 def seeds(study: Study) -> str:
@@ -24,6 +25,23 @@ def chosen(study: Study) -> str:
     return "of seeds and of problems" if any(len(arm.runs) > 1 for arm in study.arms) else "of problems (one seed each)"
 
 
+def marks(study: Study, smoothed: str) -> str:
+    """What dots, lines and bands of a series over iterations are; `smoothed` says how single seeds are."""
+    several = any(len(arm.runs) > 1 for arm in study.arms)
+    mean, bands = ("mean over seeds of ", "; bands: 95 % t-interval over seeds") if several else ("", "")
+    return f"Dots: single iterations of single seeds; lines: {mean}{smoothed}{bands}"
+
+
+def estimate(mean: Estimate, unit: str) -> str:
+    """A mean with its interval, where it has one, in three figures.
+
+    >>> estimate(Estimate(1.234, 1.1, 1.3), " s"), estimate(Estimate(2.0, 2.0, 2.0), "")
+    ('1.23 s [1.1, 1.3]', '2')
+    """
+    interval = "" if mean.low == mean.high else f" [{mean.low:.3g}, {mean.high:.3g}]"
+    return f"{mean.value:.3g}{unit}{interval}"
+
+
 def span(counts: list[int], noun: str) -> str:
     """Counts of one thing in words.
 
@@ -34,6 +52,17 @@ def span(counts: list[int], noun: str) -> str:
     return f"{low}{f'–{high}' if high > low else ''} {noun}{'s' if high > 1 else ''}"
 
 
+def variants(study: Study) -> str:
+    """What each variant changes in its method, such as `GRPO + mask: GRPO with loss.probability_mask 0.9.`"""
+    changed = [
+        f"{arm.label}: {arm.variant_of} with {', '.join(f'{key} {value}' for key, value in arm.changes)}."
+        for arm in study.arms
+        if arm.variant_of and arm.changes
+    ]
+    return " ".join(changed)
+
+
 def with_note(text: str, settings: Figure | Table) -> str:
-    """The caption, followed by the note that the config adds."""
-    return f"{text} {settings.note}" if settings.note else text
+    """The caption, followed by what variants change and by the note that the config adds."""
+    parts = (text, variants(settings.study) if settings.study else "", settings.note)
+    return " ".join(part for part in parts if part)

@@ -12,7 +12,6 @@ from matplotlib.figure import Figure as Canvas
 from spo.analysis import captions, results, stats, style
 from spo.analysis.slices import Arm, Axis, Figure
 from spo.analysis.style import Drawn
-from spo.errors import UserError
 
 #: With more methods than this, single seeds are left out of the picture, not out of the CSV, so that means can be read.
 MOST_ARMS_WITH_SEED_LINES = 4
@@ -20,10 +19,7 @@ MOST_ARMS_WITH_SEED_LINES = 4
 
 def learning_curves(settings: Figure, root: Path) -> Drawn:
     """Validation accuracy of each method over seconds of training, generated tokens and iterations, one panel each."""
-    curves = results.curves(root, settings.study)
-    if "validation_accuracy" not in curves:
-        raise UserError(f"{root}/runs: no validation accuracy in any metrics.jsonl; set training.validate_every")
-    curves = curves.dropna(subset="validation_accuracy")
+    curves = results.curves(root, settings.study, ("validation_accuracy",))
     parts = [curve_table(settings.study.arms, curves, axis) for axis in settings.x]
     table = pd.concat(parts, ignore_index=True)
     panels = len(settings.x)
@@ -84,7 +80,7 @@ def _curve_panel(axes: Axes, arms: tuple[Arm, ...], axis: Axis, part: pd.DataFra
                 axes.plot(seed["x"] / divisor, 100 * seed["accuracy"], color=arm.colour, lw=0.5, alpha=0.45)
         axes.plot(x, y, color=arm.colour, lw=1.6, zorder=3)
         axes.plot(x.iloc[-1], y.iloc[-1], "o", ms=3.2, color=arm.colour, clip_on=False, zorder=4)
-    axes.set_xlim(0, 1.02 * part["x"].max() / divisor)
+    axes.set_xlim(0, 1.02 * part["x"].max() / divisor or 1.0)
     axes.grid(axis="y")
     names = {"seconds": "training time", "tokens": "generated tokens", "iterations": "iterations"}
     axes.set_xlabel(f"{names[axis]} ({unit})" if unit else names[axis])

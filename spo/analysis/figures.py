@@ -1,6 +1,6 @@
 """The figures by kind: each a function from a settings slice and the results folder to a drawing, the table of every
-plotted point, and a caption. A new kind is one function (in `bars`, `curves` or a new file), one line in `FIGURES`, and
-one in `slices.FIGURE_READS`, which says what it is drawn from."""
+plotted point, and a caption. A new kind is one function, one line in `FIGURES`, and one in `slices.FIGURE_READS`, which
+says what it is drawn from."""
 
 from __future__ import annotations
 
@@ -9,7 +9,12 @@ from pathlib import Path
 
 from spo.analysis import style
 from spo.analysis.bars import accuracy_bars
+from spo.analysis.budget import budget_bars
+from spo.analysis.credit_error import credit_error
 from spo.analysis.curves import learning_curves
+from spo.analysis.overfitting import overfitting
+from spo.analysis.sampling import generation_time, sampling_points
+from spo.analysis.segments import segments
 from spo.analysis.slices import Figure
 from spo.analysis.style import Drawn
 from spo.errors import UserError
@@ -18,6 +23,12 @@ from spo.errors import UserError
 FIGURES: dict[str, Callable[[Figure, Path], Drawn]] = {
     "accuracy_bars": accuracy_bars,
     "learning_curves": learning_curves,
+    "budget_bars": budget_bars,
+    "generation_time": generation_time,
+    "sampling_points": sampling_points,
+    "overfitting": overfitting,
+    "segments": segments,
+    "credit_error": credit_error,
 }
 
 

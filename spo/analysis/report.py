@@ -4,24 +4,26 @@ needs no network."""
 from __future__ import annotations
 
 import base64
-import datetime
-import os
-import platform
-import subprocess
 from html import escape
-from importlib import metadata
 from pathlib import Path
+from typing import NamedTuple
 
-from spo.analysis import examples, results, statements
+from spo.analysis import examples, provenance, statements
 from spo.analysis.slices import Report, Study
 from spo.errors import UserError
 
-#: Packages whose versions decide the numbers.
-PACKAGES = ("torch", "transformers", "tokenizers", "datasets", "numpy", "scipy", "pandas", "matplotlib", "snakemake")
 #: Size of a figure on the page, of its own pixels: so that it is sharp on dense screens.
 SHOWN = 0.6
 #: Figures wider than this, in pixels on the page, are scrolled on a phone rather than shrunk.
 PHONE = 600
+#: Text of more characters than this gets a wide column of a table.
+LONG = 30
+#: Pages that lie beside the report where the study makes them, and what their links say.
+PAGES = {"trajectories.html": "Trajectories to look at"}
+REMARK = (
+    '<p class="quiet">Each interval holds for its own comparison; among twenty comparisons without any real '
+    "difference, about one would exclude 0 by chance.</p>"
+)
 
 STYLE = """
 :root { --ink: #1c1c1c; --quiet: #5f5f5f; --paper: #ffffff; --card: #f6f6f4; --line: #dcdcd8; --link: #0060a0;
@@ -36,24 +38,51 @@ h2 { font-size: 1.2rem; margin: 2.4rem 0 0.6rem; padding-top: 0.8rem; border-top
 h3 { font-size: 1rem; margin: 1.4rem 0 0.4rem; }
 p, li { max-width: 46rem; }
 a { color: var(--link); }
-nav a { margin-right: 1rem; white-space: nowrap; }
+nav { margin: 1rem 0; padding: 0.8rem 1rem; background: var(--card); border-radius: 6px; font-size: 0.875rem; }
+nav ul { margin: 0; padding: 0; list-style: none; }
+nav li { break-inside: avoid; padding: 0.12rem 0; }
+nav > ul > li { padding: 0.25rem 0; }
+nav ul ul { padding-left: 0.9rem; }
+@media (min-width: 45rem) { nav > ul { columns: 2; column-gap: 2.5rem; } }
+summary { cursor: pointer; color: var(--link); }
+section, figure, h3 { scroll-margin-top: 0.8rem; }
 figure { margin: 1.2rem 0 2rem; }
 figure .scroll { background: #ffffff; padding: 0.5rem; border: 1px solid var(--line); border-radius: 6px;
   width: fit-content; max-width: 100%; }
 figure img { display: block; max-width: 100%; height: auto; }
 @media (max-width: 40rem) { figure img.wide { max-width: none; } }
-figcaption, .quiet { color: var(--quiet); font-size: 0.875rem; margin-top: 0.5rem; }
+figcaption, .quiet { color: var(--quiet); font-size: 0.875rem; margin-top: 0.5rem; max-width: 52rem; }
 .scroll { overflow-x: auto; }
 table { border-collapse: collapse; font-size: 0.875rem; font-variant-numeric: tabular-nums; }
-th, td { padding: 0.3rem 0.55rem; border-bottom: 1px solid var(--line); text-align: right; white-space: nowrap; }
-th:first-child, td:first-child { text-align: left; padding-left: 0; }
-th { font-weight: 600; vertical-align: bottom; white-space: normal; min-width: 5rem; }
+th, td { padding: 0.3rem 0.55rem; border-bottom: 1px solid var(--line); text-align: right; white-space: nowrap;
+  vertical-align: top; }
+th:first-child, td:first-child { padding-left: 0; }
+th { font-weight: 600; vertical-align: bottom; white-space: normal; min-width: 4rem; }
+.left { text-align: left; white-space: normal; min-width: 4.5rem; }
+.long { min-width: 10rem; }
 pre { background: var(--card); border-radius: 6px; padding: 0.7rem 0.9rem; margin: 0.4rem 0 1rem; overflow-x: auto;
   white-space: pre-wrap; overflow-wrap: anywhere; font: 0.85rem/1.5 ui-monospace, Menlo, Consolas, monospace; }
 .right { color: var(--good); } .wrong { color: var(--bad); }
 dl { display: grid; grid-template-columns: minmax(7rem, max-content) 1fr; gap: 0.25rem 1rem; }
 dt { color: var(--quiet); } dd { margin: 0; overflow-wrap: anywhere; }
 """
+
+
+class Section(NamedTuple):
+    """A part of the page: its anchor, its heading, its body, and the (anchor, words) of what it shows."""
+
+    anchor: str
+    heading: str
+    body: str
+    shown: tuple[tuple[str, str], ...] = ()
+
+
+class Shown(NamedTuple):
+    """A figure or table on the page."""
+
+    name: str
+    title: str
+    body: str
 
 
 def write(settings: Report, results_root: Path, figures_root: Path, output: Path) -> None:
@@ -63,62 +92,110 @@ def write(settings: Report, results_root: Path, figures_root: Path, output: Path
     """
     root = Path(results_root)
     sections = [
-        ("says", "What this run says", "".join(_says(root, study) for study in settings.experiments)),
-        ("figures", "Figures", "".join(_figure(name, root, Path(figures_root)) for name in settings.figures)),
-        ("tables", "Tables", "".join(_table(name, root) for name in settings.tables)),
-        ("problems", "Problems to look at", _problems(root, settings.experiments)),
-        ("how", "How it was made", _made(settings, root)),
+        *_pictured(settings, root, Path(figures_root)),
+        Section("problems", "Problems to look at", _problems(root, settings.experiments)),
+        Section("how", "How it was made", _made(settings, root)),
     ]
-    sections = [(key, title, body) for key, title, body in sections if body]
-    links = "".join(f'<a href="#{key}">{title}</a> ' for key, title, _ in sections)
-    body = "".join(f'<section id="{key}"><h2>{title}</h2>{body}</section>' for key, title, body in sections)
+    sections = [section for section in sections if section.body]
+    body = "".join(f'<section id="{s.anchor}"><h2>{escape(s.heading)}</h2>{s.body}</section>' for s in sections)
     page = (
         f'<!doctype html><html lang="en"><head><meta charset="utf-8"><title>{escape(settings.title)}</title>'
         f'<meta name="viewport" content="width=device-width, initial-scale=1"><meta name="color-scheme" '
         f'content="light dark"><style>{STYLE}</style></head><body><header><h1>{escape(settings.title)}</h1>'
         f'<p class="quiet">Segment Policy Optimization (arXiv 2505.23564), study {escape(settings.study)}</p>'
-        f"<nav>{links}</nav></header><main>{body}</main></body></html>\n"
+        f"{_contents(sections, Path(output).parent)}</header><main>{body}</main></body></html>\n"
     )
     Path(output).parent.mkdir(parents=True, exist_ok=True)
     Path(output).write_text(page, encoding="utf-8")
 
 
+def _contents(sections: list[Section], folder: Path) -> str:
+    entries = []
+    for section in sections:
+        inner = "".join(
+            f'<li><a href="#{anchor}">{escape(words)}</a> <span class="quiet">{anchor}</span></li>'
+            for anchor, words in section.shown
+        )
+        nested = f"<ul>{inner}</ul>" if inner else ""
+        entries.append(f'<li><a href="#{section.anchor}"><b>{escape(section.heading)}</b></a>{nested}</li>')
+    pages = [
+        f'<li><a href="{name}"><b>{words}</b></a></li>' for name, words in PAGES.items() if (folder / name).exists()
+    ]
+    return f"<nav><ul>{''.join([*entries, *pages])}</ul></nav>"
+
+
+def _pictured(settings: Report, root: Path, figures_root: Path) -> list[Section]:
+    """A section for what shows the whole study, and one an experiment: what it says, its tables and figures."""
+    pictures = [_table(name, root) for name in settings.tables]
+    pictures += [_figure(name, root, figures_root) for name in settings.figures]
+    names = {study.name for study in settings.experiments}
+    groups: dict[str, list[Shown]] = {}
+    for picture in pictures:
+        key = settings.experiment_of.get(picture.name, "")
+        groups.setdefault(key if key in names else "", []).append(picture)
+    sections = [_section("all-experiments", "All experiments together", "", groups.get("", []))]
+    for number, study in enumerate(settings.experiments):
+        several = sum(other.name == study.name for other in settings.experiments) > 1
+        heading = (study.title or study.name) + (f", {study.dataset}, {study.protocol}" if several else "")
+        words = _says(root, study) + (REMARK if number == 0 else "")
+        # Of an experiment on several test sets, the first shows the pictures.
+        shown = groups.pop(study.name, [])
+        sections.append(_section(f"{study.name}-{study.dataset}-{study.protocol}", heading, words, shown))
+    return sections
+
+
+def _section(anchor: str, heading: str, words: str, pictures: list[Shown]) -> Section:
+    body = words + "".join(picture.body for picture in pictures)
+    shown = tuple((escape(each.name), each.title) for each in pictures)
+    return Section(escape(anchor), heading[:1].upper() + heading[1:], body, shown)
+
+
 def _says(root: Path, study: Study) -> str:
-    intro, *sentences = statements.statements(root, study)
-    items = "".join(f"<li>{escape(sentence)}</li>" for sentence in sentences)
-    remark = (
-        "Each interval holds for its own comparison; among twenty comparisons without any real difference, about one "
-        "would exclude 0 by chance."
+    said = statements.statements(root, study)
+    more = "".join(f"<li>{escape(sentence)}</li>" for sentence in (*said.accuracies, said.cost))
+    differences = "".join(f"<li>{escape(sentence)}</li>" for sentence in said.differences)
+    return (
+        f"<p>{escape(said.measured)}</p><ul>{differences}</ul>"
+        f"<details><summary>Accuracies and costs</summary><ul>{more}</ul></details>"
     )
-    title = escape(study.title or study.name)
-    return f'<h3>{title}</h3><p>{escape(intro)}</p><ul>{items}</ul><p class="quiet">{remark}</p>'
 
 
-def _figure(name: str, root: Path, figures_root: Path) -> str:
+def _figure(name: str, root: Path, figures_root: Path) -> Shown:
     image = _file(figures_root / f"{name}.png", name)
     caption = _file(root / "figures" / f"{name}.txt", name).decode().strip()
     download = _download(f"{name}.csv", _file(root / "figures" / f"{name}.csv", name))
     source = f"data:image/png;base64,{base64.b64encode(image).decode()}"
     width = round(SHOWN * int.from_bytes(image[16:20], "big"))  # a PNG's width in pixels is at bytes 16 to 19
     kind = ' class="wide"' if width > PHONE else ""
-    return (
+    body = (
         f'<figure id="{escape(name)}"><div class="scroll"><img{kind} src="{source}" width="{width}" '
         f'alt="{escape(caption, quote=True)}"></div>'
         f"<figcaption><b>{escape(name)}</b> {escape(caption)} {download}</figcaption></figure>"
     )
+    return Shown(name, caption.partition(". ")[0], body)
 
 
-def _table(name: str, root: Path) -> str:
+def _table(name: str, root: Path) -> Shown:
     lines = _file(root / "tables" / f"{name}.md", name).decode().splitlines()
     rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in lines if line.startswith("|")]
     title, *words = [line.strip("*") for line in lines if line and not line.startswith("|")]
-    head = "".join(f"<th>{escape(cell)}</th>" for cell in rows[0])
-    body = "".join(f"<tr>{''.join(f'<td>{escape(cell)}</td>' for cell in row)}</tr>" for row in rows[2:])
+    lefts = [not rule.endswith(":") for rule in rows[1]]  # Markdown's `---:` is a column of numbers
+    head = _row("th", rows[0], lefts)
+    body = "".join(_row("td", row, lefts) for row in rows[2:])
     download = _download(f"{name}.csv", _file(root / "tables" / f"{name}.csv", name))
-    return (
-        f'<h3 id="{escape(name)}">{escape(title)}</h3><div class="scroll"><table><thead><tr>{head}</tr></thead><tbody>'
+    body = (
+        f'<h3 id="{escape(name)}">{escape(title)}</h3><div class="scroll"><table><thead>{head}</thead><tbody>'
         f'{body}</tbody></table></div><p class="quiet"><b>{escape(name)}</b> {escape(" ".join(words))} {download}</p>'
     )
+    return Shown(name, title, body)
+
+
+def _row(kind: str, cells: list[str], lefts: list[bool]) -> str:
+    """A table row of th or td; a cell in `**` is bold."""
+    texts = [f"<b>{escape(cell[2:-2])}</b>" if cell.startswith("**") else escape(cell) for cell in cells]
+    kinds = ["left long" if len(cell) > LONG else "left" for cell in cells]
+    classes = [f' class="{words}"' if left else "" for words, left in zip(kinds, lefts, strict=True)]
+    return f"<tr>{''.join(f'<{kind}{c}>{t}</{kind}>' for c, t in zip(classes, texts, strict=True))}</tr>"
 
 
 def _problems(root: Path, studies: tuple[Study, ...]) -> str:
@@ -143,65 +220,9 @@ def _mark(correct: bool | None) -> str:
 
 
 def _made(settings: Report, root: Path) -> str:
-    versions = ", ".join(f"{name} {version}" for name in PACKAGES if (version := _version(name)))
-    facts = {
-        "command": settings.command,
-        "config digest": settings.config_digest,
-        "commit of this page": _commit(),
-        "Python": platform.python_version(),
-        "packages": versions,
-        "machine": f"{_processor()}, {os.cpu_count()} logical cores, {platform.system()} {platform.machine()}",
-        "time": _time(root),
-        "written": datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%d %H:%M UTC"),
-    }
+    facts = provenance.facts(settings, root)
     rows = "".join(f"<dt>{escape(name)}</dt><dd>{escape(text)}</dd>" for name, text in facts.items() if text)
     return f"<dl>{rows}</dl>"
-
-
-def _time(root: Path) -> str:
-    if not (root / "benchmarks").exists():
-        return "not measured (the jobs were not run by Snakemake)"
-    jobs = results.benchmarks(root)
-    span = float(jobs["ended"].max() - (jobs["ended"] - jobs["seconds"]).min())
-    total = float(jobs["seconds"].sum())
-    return (
-        f"{span / 60:.1f} minutes from the start of the first job to the end of the last; {len(jobs)} jobs, "
-        f"{total / 60:.1f} minutes when added up"
-    )
-
-
-def _version(package: str) -> str | None:
-    try:
-        return metadata.version(package)
-    except metadata.PackageNotFoundError:
-        return None
-
-
-def _commit() -> str:
-    here = Path(__file__).parent
-    try:
-        commit = subprocess.run(["git", "rev-parse", "HEAD"], cwd=here, capture_output=True, text=True, timeout=10)
-        changed = subprocess.run(
-            ["git", "status", "--porcelain", "--untracked-files=no"],
-            cwd=here,
-            capture_output=True,
-            text=True,
-            timeout=10,
-        )
-    except (OSError, subprocess.TimeoutExpired):
-        return "unknown (git is not installed)"
-    if commit.returncode:
-        return "unknown (not a git checkout)"
-    return commit.stdout.strip() + (" with local changes" if changed.stdout.strip() else "")
-
-
-def _processor() -> str:
-    described = Path("/proc/cpuinfo")
-    if described.exists():
-        for line in described.read_text(encoding="utf-8", errors="replace").splitlines():
-            if line.startswith("model name"):
-                return line.split(":", 1)[1].strip()
-    return platform.processor() or "unknown processor"
 
 
 def _file(path: Path, name: str) -> bytes:

@@ -58,24 +58,84 @@ def correctness(root: Path, study: Study, arm: Arm, context: int) -> np.ndarray:
     return np.stack([row.to_numpy() for row in rows])
 
 
-def curves(root: Path, study: Study) -> pd.DataFrame:
-    """One row for each run and iteration: method, label, run, seed, the fields of metrics.jsonl, `tokens` (generated so
-    far) and `seconds` (of training so far, without validation and saving)."""
+def curves(root: Path, study: Study, needs: tuple[str, ...] = ()) -> pd.DataFrame:
+    """The rows of `metrics`, with `tokens` (generated so far) and `seconds` (of training so far, without validation and
+    saving)."""
+    frames = []
+    for run, rows in metrics(root, study, needs).groupby("run", sort=False):
+        folder = root / "runs" / str(run)
+        timing = pd.DataFrame(read_jsonl(folder / "timing.jsonl"))[["iteration", "seconds_total"]]
+        frame = rows.merge(timing, on="iteration", how="left", validate="one_to_one")
+        frame.loc[frame["iteration"] == 0, "seconds_total"] = 0.0
+        if frame["seconds_total"].isna().any():
+            unknown = int(frame.loc[frame["seconds_total"].isna(), "iteration"].iloc[0])
+            raise UserError(f"{folder}/timing.jsonl: no row for iteration {unknown}; delete {folder} and train again")
+        frames.append(frame.rename(columns={"seconds_total": "seconds"}).assign(tokens=frame["sampled_tokens_total"]))
+    return pd.concat(frames, ignore_index=True)
+
+
+def metrics(root: Path, study: Study, needs: tuple[str, ...] = ()) -> pd.DataFrame:
+    """One row for each run and iteration: method, label, run, seed, and the fields of metrics.jsonl; where fields are
+    named in `needs`, of iterations that have any of them.
+
+    Raises UserError where a run has no value of a field that is needed.
+    """
     frames = []
     for arm in study.arms:
         for run in arm.runs:
-            folder = root / "runs" / run.run
-            metrics = pd.DataFrame(read_jsonl(folder / "metrics.jsonl"))
-            timing = pd.DataFrame(read_jsonl(folder / "timing.jsonl"))[["iteration", "seconds_total"]]
-            frame = metrics.merge(timing, on="iteration", how="left", validate="one_to_one")
-            frame.loc[frame["iteration"] == 0, "seconds_total"] = 0.0
-            if frame["seconds_total"].isna().any():
-                late = int(frame.loc[frame["seconds_total"].isna(), "iteration"].iloc[0])
-                raise UserError(f"{folder}/timing.jsonl: no row for iteration {late}; delete {folder} and train again")
-            frame = frame.rename(columns={"seconds_total": "seconds"}).assign(tokens=frame["sampled_tokens_total"])
+            path = root / "runs" / run.run / "metrics.jsonl"
+            frame = pd.DataFrame(read_jsonl(path))
+            absent = [name for name in needs if name not in frame or frame[name].isna().all()]
+            if absent:
+                raise UserError(f"{path}: no field {absent[0]!r} in any row; leave {arm.method} out of this picture")
             names = {"method": arm.method, "label": arm.label, "run": run.run, "seed": run.seed}
             frames.append(frame.assign(**names))
-    return pd.concat(frames, ignore_index=True)
+    rows = pd.concat(frames, ignore_index=True)
+    return rows.dropna(subset=list(needs), how="all").reset_index(drop=True) if needs else rows
+
+
+def late(curves: pd.DataFrame) -> pd.Series:
+    """Mean of the last two validations by run: one alone is noisy. That before training, at iteration 0, is not one."""
+    validated = curves[curves["iteration"] > 0].dropna(subset="validation_accuracy").sort_values("iteration")
+    return validated.groupby("run")["validation_accuracy"].apply(lambda values: values.iloc[-2:].mean())
+
+
+def audit(root: Path, files: tuple[str, ...], labels: tuple[str, ...]) -> pd.DataFrame:
+    """One row for each sampled token of an audit: seed (a number for each file), problem_id, truth, truth_variance, and
+    for each of the estimators `labels` the columns `estimate {label}` and `tokens {label}` (generated for it, a token
+    trained on).
+
+    Raises UserError where an estimator is not in a file.
+    """
+    rows = []
+    for seed, file in enumerate(files):
+        for row in read_jsonl(root / file):
+            absent = [label for label in labels if label not in row["estimates"]]
+            if absent:
+                known, remedy = ", ".join(row["estimates"]), f"rerun `{_command(root / file)}`"
+                raise UserError(f"{root / file}: no estimator {absent[0]!r}, only {known}; {remedy}")
+            estimates = {f"estimate {label}": row["estimates"][label] for label in labels}
+            tokens = {f"tokens {label}": row["generated_tokens"][label] for label in labels}
+            truth = {name: row[name] for name in ("problem_id", "truth", "truth_variance")}
+            rows.append({"seed": seed, **truth, **estimates, **tokens})
+    return pd.DataFrame(rows)
+
+
+def generation_seconds(root: Path, study: Study) -> pd.DataFrame:
+    """One row for each run and iteration: method, label, run, seed, iteration, and `value`, the seconds of sampling and
+    scoring in timing.jsonl. Iteration 0, which generates nothing, is left out."""
+    rows = []
+    for arm in study.arms:
+        for run in arm.runs:
+            path = root / "runs" / run.run / "timing.jsonl"
+            names = {"method": arm.method, "label": arm.label, "run": run.run, "seed": run.seed}
+            made = [row for row in read_jsonl(path) if "sample" in row["seconds"]]
+            if not made:
+                raise UserError(f"{path}: no seconds of phase 'sample'; leave {arm.method} out of this picture")
+            for row in made:
+                seconds = row["seconds"]["sample"] + row["seconds"].get("score", 0.0)
+                rows.append({**names, "iteration": row["iteration"], "value": seconds})
+    return pd.DataFrame(rows)
 
 
 def benchmarks(root: Path) -> pd.DataFrame:

@@ -9,13 +9,14 @@ from __future__ import annotations
 from dataclasses import field
 from typing import Any, Literal
 
-from spo.settings import Positive, settings
+from spo.settings import Above, Positive, settings
 
 Axis = Literal["seconds", "tokens", "iterations"]
+Rule = Literal["above", "not_below", "similar"]
 
 #: Kind of figure (key of `spo.analysis.figures.FIGURES`) -> results that it is drawn from: `score`, `graded` of each
-#: evaluation, `metrics`, `timing` of each run, or the `audit` or `trace` that it names. Kept here because reading a config
-#: must not import matplotlib.
+#: evaluation, `metrics`, `timing` of each run, the `audit` or `trace` that it names, or what the `claims` rest on. Kept
+#: here because reading a config must not import matplotlib.
 FIGURE_READS: dict[str, tuple[str, ...]] = {
     "accuracy_bars": ("score", "graded"),
     "learning_curves": ("metrics", "timing"),
@@ -31,7 +32,25 @@ TABLE_READS: dict[str, tuple[str, ...]] = {
     "context_table": ("score", "graded"),
     "accuracy_table": ("score", "graded"),
     "cost_table": ("score",),
+    "claims_table": ("claims",),
+    "tuning_table": ("metrics", "timing"),
 }
+#: The same for what claims rest on (`spo.analysis.claims.STATISTICS`).
+STATISTIC_READS: dict[str, tuple[str, ...]] = {
+    "accuracy": ("graded",),
+    "context_gain": ("graded",),
+    "accuracy_at_equal_seconds": ("metrics", "timing"),
+    "accuracy_at_equal_tokens": ("metrics", "timing"),
+    "late_accuracy": ("metrics",),
+    "points_per_trajectory": ("metrics",),
+    "generation_seconds": ("timing",),
+    "training_rise": ("metrics",),
+    "distinct_fall": ("metrics",),
+    "validation_fall": ("metrics",),
+    "credit_error": ("audit",),
+}
+#: Statistics of one method alone; all others compare two.
+OF_ONE_METHOD = frozenset(("training_rise", "distinct_fall", "validation_fall"))
 
 
 @settings
@@ -53,6 +72,10 @@ class Arm:
     colour: str
     """Hex colour; shipped colours are those of Okabe & Ito, which colour-blind readers can tell apart."""
     runs: tuple[Run, ...]
+    variant_of: str = ""
+    """Label of the method that this one is a variant of."""
+    changes: tuple[tuple[str, str], ...] = ()
+    """What a variant changes in the training settings of that method: dotted key and value."""
 
 
 @settings
@@ -92,13 +115,48 @@ class PaperNumber:
 
 
 @settings
+class Evidence:
+    """One measurement that a claim rests on, and the rule that judges it."""
+
+    statistic: str
+    """Name in `spo.analysis.claims.STATISTICS`."""
+    study: Study | None = None
+    """The experiment, with the methods compared and no others; empty for statistics of an audit."""
+    files: tuple[str, ...] = ()
+    """Files of the audit, one a seed, under the results folder."""
+    first: str
+    """Key of `methods:`, `base`, or an estimator of the audit."""
+    second: str | None = None
+    """What `first` is compared with, likewise; empty for statistics of one method."""
+    context: Positive | None = None
+    """Context of statistics that have one; empty: the longest of the study."""
+    rule: Rule
+    relevant: Above
+    """The smallest difference that matters, in the statistic's unit."""
+
+
+@settings
+class Claim:
+    """What the paper says, and the evidence for it: it replicates if every part of the evidence does."""
+
+    name: str
+    """Key of `claims:`."""
+    text: str
+    source: str
+    """Where the paper says it, such as `Fig. 3a`."""
+    parts: tuple[Evidence, ...]
+    note: str = ""
+
+
+@settings
 class Figure:
     """One figure: figures/{name}.png and .pdf, with the CSV of every plotted point."""
 
     draw: str
     """Name in `spo.analysis.figures.FIGURES`."""
     title: str
-    study: Study
+    study: Study | None = None
+    """The experiment shown; empty for figures of an audit or a trace."""
     context: Positive | None = None
     """Context of figures that show one; empty: the longest of the study."""
     x: tuple[Axis, ...] = ("seconds", "tokens", "iterations")
@@ -125,6 +183,8 @@ class Table:
     """The experiment shown; empty for tables about the whole run, such as costs."""
     context: Positive | None = None
     """Context of tables that show one; empty: the longest of the study."""
+    claims: tuple[Claim, ...] = ()
+    """The study's claims, for the table that judges them."""
     paper: tuple[PaperNumber, ...] = ()
     note: str = ""
     """A sentence added to the caption."""
@@ -145,6 +205,8 @@ class Report:
     """Names of tables, in the order shown; each is read from results/tables/."""
     experiments: tuple[Study, ...] = ()
     """Experiments whose differences are stated and from which example solutions are taken."""
+    experiment_of: dict[str, str] = field(default_factory=dict)
+    """Figure or table -> key of the experiment it shows; pictures of the whole study are left out."""
     config_digest: str = ""
     """Digest of the resolved config."""
     command: str = "snakemake --cores all"

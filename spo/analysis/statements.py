@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from itertools import combinations
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 
@@ -12,7 +13,16 @@ from spo.analysis.slices import Arm, Study
 from spo.errors import UserError
 
 
-def statements(root: Path, study: Study) -> list[str]:
+class Said(NamedTuple):
+    """What an experiment says, in sentences: how it was measured, differences of pairs, accuracies of arms, costs."""
+
+    measured: str
+    differences: list[str]
+    accuracies: list[str]
+    cost: str
+
+
+def statements(root: Path, study: Study) -> Said:
     """What an experiment says: accuracy of each arm, differences of pairs with intervals, and what a run cost."""
     matrices = {
         (arm.method, context): results.correctness(root, study, arm, context)
@@ -20,13 +30,13 @@ def statements(root: Path, study: Study) -> list[str]:
         for context in study.contexts
     }
     problems = next(iter(matrices.values())).shape[1]
-    intro = (
+    measured = (
         f"On {problems} test problems of {study.dataset} (protocol {study.protocol}), with {captions.seeds(study)} a "
         f"method, in per cent with 95 % intervals for the choice {captions.chosen(study)}:"
     )
     accuracies = [f"{arm.label}: {_accuracies(matrices, arm, study.contexts)}." for arm in results.arms(study)]
     differences = [_difference(matrices, study, *pair) for pair in _pairs(study)]
-    return [intro, *accuracies, *differences, *_cost(root, study)]
+    return Said(measured, differences, accuracies, _cost(root, study))
 
 
 def verdict(difference: stats.Difference, first: str, second: str) -> tuple[str, str]:
@@ -74,7 +84,7 @@ def _pairs(study: Study) -> list[tuple[Arm, Arm]]:
     return [(later, earlier) for earlier, later in combinations(results.arms(study), 2)]
 
 
-def _cost(root: Path, study: Study) -> list[str]:
+def _cost(root: Path, study: Study) -> str:
     last = results.curves(root, study).sort_values("iteration").groupby(["method", "run"], sort=False).last()
     means = last.groupby("method")[["tokens", "seconds", "iteration"]].mean()
     costs = [
@@ -82,4 +92,4 @@ def _cost(root: Path, study: Study) -> list[str]:
         f"{means.loc[arm.method, 'seconds']:.0f}\u00a0s in {means.loc[arm.method, 'iteration']:.0f} iterations"
         for arm in study.arms
     ]
-    return [f"One training run cost, on average over seeds: {'; '.join(costs)}."]
+    return f"One training run cost, on average over seeds: {'; '.join(costs)}."

@@ -18,7 +18,7 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
-from scipy import stats
+from scipy.special import ndtri, stdtr, stdtrit
 
 from spo.errors import UserError
 
@@ -55,7 +55,7 @@ def wilson(correct: float, n: float, level: float = 0.95) -> tuple[float, float]
     """
     if not 0 <= correct <= n or n <= 0:
         raise UserError(f"wilson: {correct} correct of {n} is not a share")
-    return _score_interval(correct / n, n, float(stats.norm.ppf(0.5 + level / 2)))
+    return _score_interval(correct / n, n, float(ndtri(0.5 + level / 2)))
 
 
 def mean_over_seeds(correct: np.ndarray, level: float = 0.95) -> Estimate:
@@ -78,7 +78,7 @@ def mean_over_seeds(correct: np.ndarray, level: float = 0.95) -> Estimate:
     variance, freedom = _variance(correct.mean(axis=0), correct)
     if variance == 0:
         return Estimate(mean, *wilson(mean * problems, problems, level))
-    quantile = float(stats.t.ppf(0.5 + level / 2, freedom))
+    quantile = float(stdtrit(freedom, 0.5 + level / 2))
     return Estimate(mean, *_score_interval(mean, mean * (1 - mean) / variance, quantile))
 
 
@@ -101,12 +101,7 @@ def paired_difference(first: np.ndarray, second: np.ndarray, level: float = 0.95
         )
     gaps = first.mean(axis=0) - second.mean(axis=0)
     value = float(gaps.mean())
-    variance, freedom = _variance(gaps, first, second)
-    if variance == 0:
-        return Difference(value, value, value, float(value == 0))
-    error = float(np.sqrt(variance))
-    half = float(stats.t.ppf(0.5 + level / 2, freedom)) * error
-    return Difference(value, value - half, value + half, float(2 * stats.t.sf(abs(value) / error, freedom)))
+    return _t_interval(value, *_variance(gaps, first, second), level)
 
 
 def mean_of_runs(values: np.ndarray, level: float = 0.95) -> Estimate:
@@ -119,8 +114,39 @@ def mean_of_runs(values: np.ndarray, level: float = 0.95) -> Estimate:
     mean = float(values.mean())
     if len(values) < 2:
         return Estimate(mean, mean, mean)
-    half = float(stats.t.ppf(0.5 + level / 2, len(values) - 1)) * float(values.std(ddof=1)) / len(values) ** 0.5
+    half = float(stdtrit(len(values) - 1, 0.5 + level / 2)) * float(values.std(ddof=1)) / len(values) ** 0.5
     return Estimate(mean, mean - half, mean + half)
+
+
+def difference_of_runs(first: np.ndarray, second: np.ndarray | None = None, level: float = 0.95) -> Difference:
+    """Mean of one number a run, `first` (S), minus that of `second` (S') or 0, with Welch's t-test over seeds.
+
+    A method with a single run tells nothing about its other seeds: the interval is then infinite, the p-value 1.
+
+    >>> [round(float(x), 4) for x in difference_of_runs(np.array([0.5, 0.6, 0.7]), np.array([0.3, 0.4, 0.5]))]
+    [0.2, -0.0267, 0.4267, 0.0705]
+    """
+    arms = [np.asarray(arm, float) for arm in (first, second) if arm is not None]
+    value = float(arms[0].mean() - (arms[1].mean() if len(arms) > 1 else 0.0))
+    if min(map(len, arms)) < 2:
+        return Difference(value, -np.inf, np.inf, 1.0)
+    return _t_interval(value, *_satterthwaite([(arm.var(ddof=1) / len(arm), len(arm) - 1) for arm in arms]), level)
+
+
+def holm(p_values: np.ndarray) -> np.ndarray:
+    """p-values (M) adjusted for looking at M comparisons, in the order given (Holm 1979).
+
+    The k-th smallest is multiplied by M - k + 1, is at least the one before it, and at most 1.
+
+    >>> holm(np.array([0.01, 0.04, 0.03])).round(4).tolist()
+    [0.03, 0.06, 0.06]
+    """
+    p_values = np.asarray(p_values, float)
+    order = np.argsort(p_values, kind="stable")
+    grown = np.maximum.accumulate(p_values[order] * np.arange(len(order), 0, -1))
+    adjusted = np.empty_like(p_values)
+    adjusted[order] = np.minimum(grown, 1.0)
+    return adjusted
 
 
 def iqm(values: np.ndarray) -> float:
@@ -129,7 +155,9 @@ def iqm(values: np.ndarray) -> float:
     >>> iqm(np.array([0.0, 0.4, 0.6, 1.0]))
     0.5
     """
-    return float(stats.trim_mean(np.asarray(values, float), 0.25, axis=None))
+    ordered = np.sort(np.asarray(values, float), axis=None)
+    outer = len(ordered) // 4
+    return float(ordered[outer : len(ordered) - outer].mean())
 
 
 def stratified_bootstrap(
@@ -185,9 +213,23 @@ def _variance(problem_means: np.ndarray, *arms: np.ndarray) -> tuple[float, floa
     """Variance of the mean of `problem_means` (P) and its Satterthwaite degrees of freedom."""
     terms = [(problem_means.var(ddof=1) / len(problem_means), len(problem_means) - 1)] if len(problem_means) > 1 else []
     terms += [(arm.mean(axis=1).var(ddof=1) / len(arm), len(arm) - 1) for arm in arms if len(arm) > 1]
+    return _satterthwaite(terms)
+
+
+def _satterthwaite(terms: list[tuple[float, int]]) -> tuple[float, float]:
+    """Sum of variances, each given with its degrees of freedom, and the sum's degrees of freedom."""
     variance = sum(term for term, _ in terms)
     spread = sum(term**2 / freedom for term, freedom in terms)
     return float(variance), float(variance**2 / spread) if spread else 1.0
+
+
+def _t_interval(value: float, variance: float, freedom: float, level: float) -> Difference:
+    """A difference with Student's interval and two-sided p-value; without variance it is taken as certain."""
+    if variance == 0:
+        return Difference(value, value, value, float(value == 0))
+    error = variance**0.5
+    half = float(stdtrit(freedom, 0.5 + level / 2)) * error
+    return Difference(value, value - half, value + half, float(2 * stdtr(freedom, -abs(value) / error)))
 
 
 def _score_interval(share: float, n: float, quantile: float) -> tuple[float, float]:

@@ -1,26 +1,20 @@
 """The tables by kind: each a function from a settings slice and the results folder to numbers, cells to read, and a
-caption. A new kind is one function, one line in `TABLES`, and one in `slices.TABLE_READS`."""
+caption. A new kind is one function (here or in its own file), one line in `TABLES`, and one in `slices.TABLE_READS`."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
 
-from spo.analysis import captions, results, stats
+from spo.analysis import captions, results, stats, typeset
+from spo.analysis.claims_table import claims_table
 from spo.analysis.slices import Arm, Study, Table
+from spo.analysis.tuning import tuning_table
+from spo.analysis.typeset import Made
 from spo.errors import UserError
-
-
-class Made(NamedTuple):
-    """A finished table: every number, one row each (CSV), the cells as readers see them, and the caption."""
-
-    numbers: pd.DataFrame
-    cells: pd.DataFrame
-    caption: str
 
 
 def write(name: str, settings: Table, results_root: Path, output_stem: Path) -> None:
@@ -31,11 +25,7 @@ def write(name: str, settings: Table, results_root: Path, output_stem: Path) -> 
     if settings.make not in TABLES:
         raise UserError(f"tables.{name}.make: no kind of table is {settings.make!r}; choose {', '.join(TABLES)}")
     made = TABLES[settings.make](settings, Path(results_root))
-    stem = Path(output_stem)
-    stem.parent.mkdir(parents=True, exist_ok=True)
-    made.numbers.to_csv(f"{stem}.csv", index=False, float_format="%.6g", lineterminator="\n")
-    Path(f"{stem}.md").write_text(markdown(settings.title, made), encoding="utf-8")
-    Path(f"{stem}.tex").write_text(latex(settings.title, name, made), encoding="utf-8")
+    typeset.write(name, settings.title, made, Path(output_stem))
 
 
 def context_table(settings: Table, root: Path) -> Made:
@@ -104,17 +94,13 @@ def cost_table(settings: Table, root: Path) -> Made:
     return Made(numbers, cells, captions.with_note(caption, settings))
 
 
-#: Characters that LaTeX reads as commands, and how they are written.
-LATEX = str.maketrans(
-    {character: f"\\{character}" for character in "%_&#${}"}
-    | {"\\": r"\textbackslash{}", "^": r"\textasciicircum{}", "~": r"\textasciitilde{}", "–": "--", "−": "$-$"}
-)
-
 #: Kind of table (`make:` in the config) -> function.
 TABLES: dict[str, Callable[[Table, Path], Made]] = {
     "context_table": context_table,
     "accuracy_table": accuracy_table,
     "cost_table": cost_table,
+    "claims_table": claims_table,
+    "tuning_table": tuning_table,
 }
 
 
@@ -145,38 +131,6 @@ def accuracy_numbers(settings: Table, root: Path, contexts: tuple[int, ...]) -> 
                 }
             )
     return pd.DataFrame(rows)
-
-
-def markdown(title: str, made: Made) -> str:
-    """The title, the cells as a pipe table, and the caption."""
-    header = "| " + " | ".join(made.cells.columns) + " |"
-    rule = "|" + "|".join([" --- "] + [" ---: "] * (len(made.cells.columns) - 1)) + "|"
-    rows = ["| " + " | ".join(row) + " |" for row in made.cells.itertuples(index=False, name=None)]
-    return "\n".join([f"**{title}**", "", header, rule, *rows, "", made.caption, ""])
-
-
-def latex(title: str, name: str, made: Made) -> str:
-    """A booktabs table that compiles on its own packages: `booktabs` only."""
-    columns = "l" + "r" * (len(made.cells.columns) - 1)
-    lines = [made.cells.columns, *made.cells.itertuples(index=False, name=None)]
-    head, *body = [" & ".join(_escaped(cell) for cell in line) + r" \\" for line in lines]
-    return "\n".join(
-        [
-            r"\begin{table}",
-            r"\centering",
-            rf"\caption{{{_escaped(title)}. {_escaped(made.caption)}}}",
-            rf"\label{{tab:{name}}}",
-            rf"\begin{{tabular}}{{{columns}}}",
-            r"\toprule",
-            head,
-            r"\midrule",
-            *body,
-            r"\bottomrule",
-            r"\end{tabular}",
-            r"\end{table}",
-            "",
-        ]
-    )
 
 
 def _accuracy_caption(settings: Table, numbers: pd.DataFrame, contexts: tuple[int, ...]) -> str:
@@ -214,10 +168,6 @@ def _number(value: float, form: str = "") -> str:
 
 def _short(context: int) -> str:
     return f"{context // 1024}K" if context % 1024 == 0 else f"{context} tokens"
-
-
-def _escaped(text: str) -> str:
-    return text.translate(LATEX)
 
 
 def _study(settings: Table) -> Study:

@@ -28,19 +28,57 @@ def _curves(study, **changes) -> Figure:
     return Figure(draw="learning_curves", title="Learning curves", study=study, **changes)
 
 
-@pytest.mark.parametrize("make", [_bars, _curves])
-def test_draw_writes_every_file_and_the_same_bytes_again(make, filled, tmp_path):
+KINDS = ("accuracy_bars", "learning_curves", "budget_bars", "generation_time", "sampling_points", "overfitting")
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_draw_writes_every_file_and_the_same_bytes_again(kind, filled, tmp_path):
     root, study = filled
+    settings = Figure(draw=kind, title="A figure", study=study, paper=paper_numbers(), note="Its note.")
     digests = []
     for attempt in ("first", "second"):
         folder = tmp_path / attempt
-        figures.draw("fig", make(study), root, folder / "figures" / "fig", folder / "csv" / "fig.csv")
+        figures.draw("fig", settings, root, folder / "figures" / "fig", folder / "csv" / "fig.csv")
         files = sorted(path for path in folder.rglob("*") if path.is_file())
         assert [path.name for path in files] == ["fig.csv", "fig.txt", "fig.pdf", "fig.png"]
         digests.append([hashlib.sha256(path.read_bytes()).hexdigest() for path in files])
     assert digests[0] == digests[1]
     png = (tmp_path / "first" / "figures" / "fig.png").read_bytes()
     assert int.from_bytes(png[16:20], "big") >= 700
+    caption = (tmp_path / "first" / "csv" / "fig.txt").read_text()
+    assert caption.startswith("A figure. ")
+    assert caption.endswith(" Its note.\n")
+    assert "3 seeds" in caption
+    assert "95 %" in caption
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_study_of_three_iterations_with_one_seed_draws(kind, tmp_path):
+    study = make_study(("grpo", "vineppo"), seeds=1)
+    fill(tmp_path, study, problems=8, iterations=3)
+    figures.draw("fig", Figure(draw=kind, title="T", study=study), tmp_path, tmp_path / "fig", tmp_path / "fig.csv")
+    assert "interval over seeds" not in (tmp_path / "fig.txt").read_text()
+
+
+def test_what_a_variant_changes_stands_in_the_caption(filled):
+    root, study = filled
+    chain = dataclasses.replace(
+        study.arms[1], label="Halved", variant_of="SPO-chain", changes=(("train.lr", "1e-5"), ("epochs", "2"))
+    )
+    drawn = figures.FIGURES["sampling_points"](
+        Figure(draw="sampling_points", title="T", study=dataclasses.replace(study, arms=(study.arms[0], chain))), root
+    )
+    assert drawn.caption.endswith("Halved: SPO-chain with train.lr 1e-5, epochs 2.")
+
+
+def test_a_long_title_is_broken_to_fit_its_figure(filled):
+    root, study = filled
+    title = "Test accuracy, knights and knaves, at the training context"
+    with style.styled():
+        canvas = figures.FIGURES["accuracy_bars"](dataclasses.replace(_bars(study), title=title), root).canvas
+        canvas.draw_without_rendering()
+        words = next(text for text in canvas.texts if text.get_text().replace("\n", " ") == title)
+        assert words.get_window_extent().x1 <= canvas.bbox.width
 
 
 def test_every_kind_says_what_it_reads():
@@ -169,6 +207,12 @@ def test_push_apart_keeps_order_and_distance(wanted, gap):
     order = np.argsort(wanted, kind="stable")
     assert (np.diff(placed[order]) >= gap - 1e-6).all()
     assert placed.min() >= -1e-9
+
+
+def test_push_apart_is_the_least_squares_solution():
+    # Wanted 0, 1, 1, 5 at least 2 apart: less the steps 0, 2, 4, 6 that is 0, -1, -3, -1; the first three pool to -4/3.
+    placed = style.push_apart(np.array([0.0, 1.0, 1.0, 5.0]), 2.0)
+    assert placed.tolist() == pytest.approx([-4 / 3, 2 / 3, 8 / 3, 5.0])
 
 
 def test_push_apart_stays_within_bounds_where_there_is_room():

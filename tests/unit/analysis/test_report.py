@@ -79,6 +79,43 @@ def test_the_page_says_how_it_was_made_and_shows_problems(page):
     assert "prefers-color-scheme: dark" in text
 
 
+def _entries(text: str) -> list[str]:
+    """Links of the list of contents, in order."""
+    return re.findall(r'<a href="([^"]+)">', text[text.index("<nav>") : text.index("</nav>")])
+
+
+def test_contents_list_experiments_with_what_they_show(filled, tmp_path):
+    root, study = filled
+    other = dataclasses.replace(study, name="again", title="once more")
+    for name in ("bars1", "bars2", "whole"):
+        bars = Figure(draw="accuracy_bars", title=f"Title of {name}", study=study)
+        figures.draw(name, bars, root, tmp_path / name, root / "figures" / f"{name}.csv")
+    tables.write("t1", Table(make="accuracy_table", title="Table", study=study), root, root / "tables" / "t1")
+    shown = {"figures": ("whole", "bars1", "bars2"), "tables": ("t1",), "experiments": (study, other)}
+    settings = Report(title="T", **shown, experiment_of={"t1": "short_cot", "bars1": "short_cot", "bars2": "again"})
+    report.write(settings, root, tmp_path, tmp_path / "report.html")
+    text = (tmp_path / "report.html").read_text(encoding="utf-8")
+    first, second = "#short_cot-stories-greedy", "#again-stories-greedy"
+    expected = ["#all-experiments", "#whole", first, "#t1", "#bars1", second, "#bars2", "#problems", "#how"]
+    assert _entries(text) == expected
+    assert ">Title of bars2</a>" in text
+    assert "<h2>Once more</h2>" in text
+    assert text.count("among twenty comparisons") == 1
+    (tmp_path / "trajectories.html").write_text("")
+    report.write(settings, root, tmp_path, tmp_path / "report.html")
+    assert _entries((tmp_path / "report.html").read_text(encoding="utf-8")) == [*expected, "trajectories.html"]
+
+
+def test_columns_of_words_stand_to_the_left_and_bold_stays_bold(tmp_path):
+    lines = ["**Title**", "", "| a | b | c |", "| --- | ---: | --- |", "| **x < y** | 1 |  |", "", "Caption."]
+    (tmp_path / "tables").mkdir()
+    (tmp_path / "tables" / "t.md").write_text("\n".join(lines))
+    (tmp_path / "tables" / "t.csv").write_text("a,b,c\n")
+    report.write(Report(title="T", tables=("t",)), tmp_path, tmp_path, tmp_path / "report.html")
+    text = (tmp_path / "report.html").read_text(encoding="utf-8")
+    assert '<tr><td class="left"><b>x &lt; y</b></td><td>1</td><td class="left"></td></tr>' in text
+
+
 def test_a_missing_figure_is_one_line(filled, tmp_path):
     settings = Report(title="T", figures=("fig7",))
     with pytest.raises(UserError, match=r"fig7\.png: missing; run `snakemake --cores all fig7`"):
@@ -98,20 +135,21 @@ def _two_arms(root: Path, first: np.ndarray, second: np.ndarray, pairs=()):
 def test_statements_follow_the_numbers(tmp_path):
     low, high = np.tile(np.arange(100) < 40, (3, 1)), np.tile(np.arange(100) < 70, (3, 1))
     apart = statements.statements(tmp_path / "a", _two_arms(tmp_path / "a", low, high, (("spo_chain", "grpo"),)))
-    assert any(line.startswith("SPO-chain is ahead of GRPO: 30.0 points [") for line in apart)
+    assert any(line.startswith("SPO-chain is ahead of GRPO: 30.0 points [") for line in apart.differences)
     swapped = statements.statements(tmp_path / "b", _two_arms(tmp_path / "b", high, low, (("spo_chain", "grpo"),)))
-    assert any(line.startswith("GRPO is ahead of SPO-chain: 30.0 points [") for line in swapped)
+    assert any(line.startswith("GRPO is ahead of SPO-chain: 30.0 points [") for line in swapped.differences)
     near = np.tile((np.arange(100) + 1) % 100 < 40, (3, 1))
     same = statements.statements(tmp_path / "c", _two_arms(tmp_path / "c", low, near, (("spo_chain", "grpo"),)))
-    assert any("SPO-chain and GRPO cannot be told apart (SPO-chain minus GRPO): +0.0 points" in line for line in same)
-    assert not any("ahead" in line for line in same)
+    words = "SPO-chain and GRPO cannot be told apart (SPO-chain minus GRPO): +0.0 points"
+    assert [words in line for line in same.differences] == [True]
 
 
 def test_statements_cover_every_pair_unless_told_which(filled):
     root, study = filled
-    lines = statements.statements(root, study)
-    assert sum("ahead of" in line or "told apart" in line for line in lines) == 6
-    assert "One training run cost" in lines[-1]
+    said = statements.statements(root, study)
+    assert ["ahead of" in line or "told apart" in line for line in said.differences] == [True] * 6
+    assert len(said.accuracies) == 4
+    assert "One training run cost" in said.cost
     with pytest.raises(UserError, match=r"experiments\.short_cot\.pairs: 'ppo' is not one of base, grpo"):
         statements.statements(root, dataclasses.replace(study, pairs=(("ppo", "grpo"),)))
 

@@ -106,6 +106,49 @@ def test_paired_difference_needs_the_same_problems():
         stats.paired_difference(np.ones(3), np.ones(3))
 
 
+def test_difference_of_runs_by_hand():
+    # Means 0.6 and 0.35; variances 0.01 / 3 and 0.005 / 2: error 0.076376, degrees of freedom
+    # 0.0058333² / (0.0033333² / 2 + 0.0025² / 1) = 2.88235; t = 3.25721.
+    difference = stats.difference_of_runs(np.array([0.5, 0.6, 0.7]), np.array([0.3, 0.4]))
+    half = 3.25721 * 0.076376
+    assert difference[:3] == pytest.approx((0.25, 0.25 - half, 0.25 + half), abs=1e-4)
+    # One method against 0 is Student's t, as in mean_of_runs.
+    alone = np.array([0.5, 0.6, 0.7])
+    assert stats.difference_of_runs(alone)[:3] == pytest.approx(stats.mean_of_runs(alone))
+
+
+def test_difference_of_runs_needs_two_seeds_to_tell_anything():
+    for arms in (([0.9], [0.1, 0.2]), ([0.9, 0.8], [0.1]), ([0.9],)):
+        difference = stats.difference_of_runs(*map(np.array, arms))
+        assert (difference.low, difference.high, difference.p_value) == (-np.inf, np.inf, 1.0)
+        assert not difference.told_apart
+    assert stats.difference_of_runs(np.array([0.5, 0.5]), np.array([0.2, 0.2])) == pytest.approx((0.3, 0.3, 0.3, 0))
+
+
+@pytest.mark.parametrize(
+    ("p_values", "adjusted"),
+    [
+        # Sorted .005, .01, .03, .04 times 4, 3, 2, 1: .02, .03, .06, .04, and the last at least the one before.
+        ([0.01, 0.04, 0.03, 0.005], [0.03, 0.06, 0.06, 0.02]),
+        ([0.4, 0.3], [0.6, 0.6]),
+        ([0.7, 0.6], [1.0, 1.0]),
+        ([0.02], [0.02]),
+        ([], []),
+    ],
+)
+def test_holm_by_hand(p_values, adjusted):
+    assert stats.holm(np.array(p_values)).tolist() == pytest.approx(adjusted)
+
+
+@given(st.lists(st.floats(0, 1), min_size=1, max_size=12), st.randoms())
+def test_holm_keeps_the_order_and_never_lowers(p_values, random):
+    adjusted = stats.holm(np.array(p_values))
+    assert (adjusted >= np.array(p_values)).all() and (adjusted <= 1).all()
+    assert (np.diff(adjusted[np.argsort(p_values, kind="stable")]) >= 0).all()
+    places = random.sample(range(len(p_values)), len(p_values))
+    assert stats.holm(np.array(p_values)[places]).tolist() == pytest.approx(adjusted[places].tolist())
+
+
 @pytest.mark.parametrize("seed_spread", [0.0, 0.15, 0.5])
 def test_intervals_cover_the_truth_with_three_seeds(seed_spread):
     """Accuracy of new seeds on new problems, and a difference that is 0: inside at least 91 times of 100 each."""

@@ -79,12 +79,6 @@ def test_write_gives_markdown_csv_and_latex(filled, tmp_path):
     assert latex.count("{") == latex.count("}")
 
 
-def test_latex_escapes_what_it_would_obey():
-    assert tables._escaped(r"a_b 5% {x} $ & # ^ ~ \ –") == (
-        r"a\_b 5\% \{x\} \$ \& \# \textasciicircum{} \textasciitilde{} \textbackslash{} --"
-    )
-
-
 def test_misuse_is_one_line(filled, tmp_path):
     root, study = filled
     with pytest.raises(UserError, match=r"tables\.t\.make: no kind of table is 'x'; choose context_table"):
