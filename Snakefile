@@ -29,22 +29,27 @@ wildcard_constraints:
     run=one_of(RUNS),
     policy=one_of([*STUDY.models, *RUNS]),
     protocol=one_of(STUDY.protocols),
+    audit=one_of(STUDY.audits),
+    seed=r"\d+",
+    trace=one_of(STUDY.traces),
     figure=one_of(FIGURES),
     table=one_of(TABLES),
 
 
 rule all:
-    """Every figure and table of the study, and the report."""
+    """Every figure and table of the study, the report, and the page of trajectories."""
     default_target: True
     input:
         figures=expand("<pictures>/{figure}.png", figure=FIGURES),
         tables=expand("<results>/tables/{table}.md", table=TABLES),
         report="<results>/report.html",
+        pages=report_pages,
 
 
 include: "workflow/rules/data.smk"
 include: "workflow/rules/train.smk"
 include: "workflow/rules/evaluate.smk"
+include: "workflow/rules/inspect.smk"
 include: "workflow/rules/report.smk"
 
 
@@ -61,6 +66,18 @@ rule scores:
     """Every accuracy, without figures."""
     input:
         [f"<results>/evals/{policy}/{dataset}/{protocol}/score.json" for policy, dataset, protocol in EVALUATIONS],
+
+
+rule audits:
+    """Every measurement of how wrong advantages are."""
+    input:
+        expand("<results>/{path}", path=AUDITS),
+
+
+rule traces:
+    """Every trajectory to look at, without the page."""
+    input:
+        expand("<results>/traces/{trace}.json", trace=STUDY.traces),
 
 
 rule figures:

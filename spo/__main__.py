@@ -7,7 +7,7 @@ import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from spo import verbs
+from spo import inspection, verbs
 from spo.errors import RunFailure, UserError
 
 
@@ -37,13 +37,32 @@ _VERBS = (
     verbs.sft,
     verbs.train,
     verbs.generate,
-    verbs.grade,
+    verbs.judge,
     verbs.score,
+    inspection.audit,
+    inspection.trace,
+    inspection.trajectories,
     verbs.figure,
     verbs.table,
     verbs.report,
+    verbs.grade,
     verbs.check,
 )
+
+
+#: Verb -> module and name of its `--settings`
+_SETTINGS = {
+    "prepare": ("spo.settings", "Dataset"),
+    "sft": ("spo.settings", "Model"),
+    "train": ("spo.settings", "Train"),
+    "generate": ("spo.settings", "Protocol"),
+    "audit": ("spo.settings", "Audit"),
+    "trace": ("spo.settings", "Trace"),
+    "trajectories": ("spo.analysis.trajectories", "Page"),
+    "figure": ("spo.analysis.slices", "Figure"),
+    "table": ("spo.analysis.slices", "Table"),
+    "report": ("spo.analysis.slices", "Report"),
+}
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -61,26 +80,21 @@ def _parser() -> argparse.ArgumentParser:
         for name in names.split():
             parsers[name].add_argument(*flags, **({"required": True} | keywords))
 
-    for name, kind in (("prepare", "Dataset"), ("sft", "Model"), ("train", "Train"), ("generate", "Protocol")):
-        add(name, "--settings", type=_settings("spo.settings", kind), metavar="JSON", help=f"a {kind} of spo.settings")
-    for name, kind in (("figure", "Figure"), ("table", "Table"), ("report", "Report")):
-        add(
-            name,
-            "--settings",
-            type=_settings("spo.analysis.slices", kind),
-            metavar="JSON",
-            help=f"a {kind} of spo.analysis.slices",
-        )
+    for name, (module, kind) in _SETTINGS.items():
+        add(name, "--settings", type=_settings(module, kind), metavar="JSON", help=f"a {kind} of {module}")
+    train = _settings("spo.settings", "Train")
+    add("audit trace", "--train", type=train, metavar="JSON", help="how the policy is trained, and so how it samples")
     add(
-        "sft train generate",
+        "sft train generate audit trace",
         "--dataset",
         type=_settings("spo.settings", "Dataset"),
         metavar="JSON",
         help="the dataset's settings",
     )
-    add("prepare sft train figure table", "--name")
-    add("sft train generate", "--data", type=Path, metavar="DIR", help="folder that `prepare` made")
-    add("train generate grade", "--model", type=Path, metavar="DIR", help="model folder")
+    add("prepare sft train audit trace figure table", "--name")
+    add("sft train generate audit trace", "--data", type=Path, metavar="DIR", help="folder that `prepare` made")
+    add("train generate judge audit trace", "--model", type=Path, metavar="DIR", help="model folder")
+    add("audit", "--critic", type=Path, metavar="DIR", required=False, help="folder of the run's critic")
     add(
         "sft train generate",
         "--state",
@@ -88,18 +102,22 @@ def _parser() -> argparse.ArgumentParser:
         metavar="DIR",
         help="where progress is kept; never a declared output",
     )
-    add("generate grade", "--contexts", type=int, nargs="+", metavar="TOKENS", help="prompt and response together")
-    add("grade score", "--grader", metavar="NAME")
-    add("grade", "--predictions", type=Path)
-    add("grade", "--problems", type=Path)
+    add("generate judge", "--contexts", type=int, nargs="+", metavar="TOKENS", help="prompt and response together")
+    add("judge grade score", "--grader", metavar="NAME")
+    add("judge", "--predictions", type=Path)
+    add("judge", "--problems", type=Path)
+    add("grade", "--input", type=Path, help="JSON lines with `answer` and `response`")
     add("score", "--graded", type=Path)
     add("score", "--run")
     add("score", "--dataset", dest="dataset_name")
     add("score", "--protocol")
     add("figure", "--csv", type=Path)
-    add("figure table report", "--results", type=Path, metavar="DIR", help="folder of runs and evaluations")
+    add(
+        "trajectories figure table report", "--results", type=Path, metavar="DIR", help="folder of runs and evaluations"
+    )
     add("report", "--figures", type=Path, metavar="DIR", help="folder of the figures")
-    add("prepare sft train generate grade score figure table report", "--output", type=Path)
+    written = "prepare sft train generate judge grade score audit trace trajectories figure table report"
+    add(written, "--output", type=Path)
     parsers["check"].add_argument(
         "config", type=Path, nargs="+", help="config files, later ones laid over earlier ones"
     )

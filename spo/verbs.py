@@ -81,24 +81,19 @@ def sft(options: argparse.Namespace) -> None:
 
 def train(options: argparse.Namespace) -> None:
     """One RL run."""
-    from spo import data, grading, store
-    from spo.policy import BACKENDS
+    from spo import data, store
+    from spo.policy import BACKENDS, CRITICS
     from spo.policy import tokenizer as tokenizers
     from spo.policy.card import model_card
     from spo.training import rl
 
     settings, dataset = options.settings, options.dataset
     tokenizer = tokenizers.load(options.model)
-    grader = grading.GRADERS[dataset.grader]
-    ends = {i for i in range(tokenizer.vocabulary_size) if "\n" in tokenizer.decode([i])}
-
-    def reward(problem, response_ids, finished):
-        if not finished and settings.unfinished_reward == "zero":
-            return 0.0
-        return grading.reward(grader.grade(problem.answer, tokenizer.decode(response_ids)))
-
-    policy = BACKENDS[settings.backend](options.model, tokenizer.eos_id)
-    reference = BACKENDS[settings.backend](options.model, tokenizer.eos_id) if settings.loss.kl_coefficient else None
+    opened, critic = BACKENDS[settings.backend], None
+    policy = opened(options.model, tokenizer.eos_id, settings.dtype)
+    reference = opened(options.model, tokenizer.eos_id, settings.dtype) if rl.opens_reference(settings) else None
+    if settings.credit.kind == "critic":
+        critic = CRITICS[settings.backend](options.model, settings.seed, settings.dtype)
     files = {split: options.data / f"{split}.jsonl" for split in ("train", "validation")}
     rl.run(
         name=options.name,
@@ -113,12 +108,15 @@ def train(options: argparse.Namespace) -> None:
         validation=data.load_problems(files["validation"]),
         policy=policy,
         reference=reference,
-        encode=_encoder(tokenizer, dataset),
-        reward=reward,
-        line_ends=lambda ids: tuple(t for t, token in enumerate(ids) if token in ends),
+        encode=encoder(tokenizer, dataset),
+        reward=rewarder(tokenizer, dataset, settings),
+        line_ends=line_ends(tokenizer),
         state=options.state,
+        critic=critic,
     )
     policy.save(options.output / "model")
+    if critic is not None:
+        critic.save(options.output / "critic")
     _publish(options.state, options.output, ["metrics.jsonl", "timing.jsonl"])
     last = store.read_jsonl(options.output / "metrics.jsonl")[-1]
     card = model_card(options.name, settings.credit.kind, options.model.name, options.data.name, asdict(settings), last)
@@ -137,7 +135,7 @@ def generate(options: argparse.Namespace) -> None:
     evaluation.run(
         policy=BACKENDS[options.settings.backend](options.model, tokenizer.eos_id),
         problems=data.load_problems(problems),
-        encode=_encoder(tokenizer, options.dataset),
+        encode=encoder(tokenizer, options.dataset),
         protocol=options.settings,
         context_tokens=max(options.contexts),
         fingerprint={
@@ -153,6 +151,18 @@ def generate(options: argparse.Namespace) -> None:
 
 
 def grade(options: argparse.Namespace) -> None:
+    """Verdicts on responses in a file of JSON lines, each with `answer` and `response`."""
+    from spo import grading
+    from spo.config.validate import unknown
+    from spo.errors import UserError
+    from spo.evaluation import grade as evaluation
+
+    if options.grader not in grading.GRADERS:
+        raise UserError(f"--grader: {unknown(options.grader, grading.GRADERS, 'grader')}")
+    evaluation.grade_file(options.input, grading.GRADERS[options.grader], options.output)
+
+
+def judge(options: argparse.Namespace) -> None:
     """Verdicts on predictions, at every context."""
     from spo import grading, store
     from spo.evaluation import grade as evaluation
@@ -188,7 +198,7 @@ def _prompt(dataset, question: str) -> str:
     return dataset.prompt.replace("{question}", question)
 
 
-def _encoder(tokenizer, dataset) -> Callable:
+def encoder(tokenizer, dataset) -> Callable:
     """Problem -> prompt ids, each computed once."""
     cache: dict[str, tuple[int, ...]] = {}
 
@@ -198,6 +208,28 @@ def _encoder(tokenizer, dataset) -> Callable:
         return cache[problem.id]
 
     return encode
+
+
+def rewarder(tokenizer, dataset, train) -> Callable:
+    """(problem, response ids, finished) -> reward, as `World.reward`."""
+    from spo import grading
+
+    grader = grading.GRADERS[dataset.grader]
+
+    def reward(problem, response_ids, finished):
+        if not finished and train.unfinished_reward == "zero":
+            return 0.0
+        return grading.reward(grader.grade(problem.answer, tokenizer.decode(response_ids)))
+
+    return reward
+
+
+def line_ends(tokenizer) -> Callable:
+    """Response ids -> positions of tokens that end a line, as `World.line_ends`."""
+    from spo.credit.steps import step_ends
+
+    pieces = [tokenizer.decode([i]) for i in range(tokenizer.vocabulary_size)]
+    return lambda ids: step_ends([pieces[i] for i in ids])
 
 
 def _publish(state: Path, output: Path, names: Sequence[str]) -> None:

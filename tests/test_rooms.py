@@ -12,7 +12,7 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 GROUND = ("spo", "spo.types", "spo.errors", "spo.seeds", "spo.store", "spo.settings")
-MATHS = ("spo.credit", "spo.losses", "spo.batching")
+MATHS = ("spo.credit", "spo.losses", "spo.objectives", "spo.batching")
 WORLD = ("spo.data", "spo.grading", "spo.policy")
 MODELS = ("torch", "transformers", "tokenizers", "safetensors", "datasets")
 
@@ -29,12 +29,13 @@ ROOMS = {
     "ground": Room(GROUND, (*GROUND, "numpy", "annotated_types")),
     "maths": Room(MATHS, (*GROUND, *MATHS, "numpy", "torch")),
     "data": Room(("spo.data",), (*GROUND, "spo.data", "numpy", "pydantic", "datasets")),
-    "grading": Room(("spo.grading",), (*GROUND, "spo.grading", "math_verify")),
+    "grading": Room(("spo.grading",), (*GROUND, "spo.grading", "mpmath")),
     "policy": Room(("spo.policy",), (*GROUND, "spo.policy", "numpy", *MODELS)),
     # Practice meets the world only as the type of what it is handed.
     "practice": Room(
         ("spo.methods", "spo.training"),
-        (*GROUND, *MATHS, "spo.methods", "spo.training", "spo.policy:Policy", "numpy", "torch", "safetensors"),
+        (*GROUND, *MATHS, "spo.methods", "spo.training", "spo.policy:Policy", "spo.policy:ValueModel")
+        + ("numpy", "torch", "safetensors"),
     ),
     "exam": Room(("spo.evaluation",), (*GROUND, *WORLD, "spo.evaluation", "numpy")),
     "press": Room(("spo.analysis",), (*GROUND, "spo.analysis", "numpy", "pandas", "scipy", "matplotlib")),
@@ -51,7 +52,7 @@ ROOMS = {
         ),
     ),
 }
-EVERYTHING = ("spo.__main__", "spo.verbs")  # the command line joins all rooms, lazily
+EVERYTHING = ("spo.__main__", "spo.verbs", "spo.inspection")  # the command line joins all rooms, lazily
 
 
 def sources() -> list[Path]:
@@ -181,8 +182,8 @@ def test_no_error_is_swallowed(path: Path) -> None:
             assert not broad, f"{path}:{node.lineno}: name the errors that are expected"
 
 
-LIMITS = {"spo/credit/": 150, "spo/losses.py": 150, "spo/batching.py": 150, "spo/methods/": 150}
-LIMITS["spo/settings.py"] = 400  # a list of keys with their meanings, no code
+LIMITS = dict.fromkeys(("spo/credit/", "spo/losses.py", "spo/objectives.py", "spo/batching.py", "spo/methods/"), 150)
+LIMITS["spo/settings.py"] = 450  # a list of keys with their meanings, no code
 
 
 @pytest.mark.parametrize("path", sources(), ids=module)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import numpy as np
 
@@ -15,18 +16,21 @@ from spo.methods.world import Collected, Memory, World
 from spo.types import Episode, Problem
 
 
+class Rated(NamedTuple):
+    """What trees are worth, in the order of their N nodes: `parents`, and `values` and `stds` (N) of `tree_values`; a
+    leaf's value is its reward."""
+
+    parents: tuple[int, ...]
+    values: np.ndarray
+    stds: np.ndarray
+
+
 def collect(world: World, problems: Sequence[Problem], memory: Memory) -> Collected:
     """One iteration: grow trees, value them bottom-up, train on segments that differ from their parent's value."""
     credit = world.settings.credit
     nodes = grow(world, problems)
-    parents = [node.parent for node in nodes]
-    inner = set(parents)
-    rewards = [
-        np.nan if n in inner else world.reward(problems[node.problem], node.response_ids, node.sample.finished)
-        for n, node in enumerate(nodes)
-    ]
-    values, stds = tree_values(parents, rewards)
-    advantages = tree_advantages(parents, values, stds, credit.divide_by_std)
+    found = rate(world, problems, nodes)
+    advantages = tree_advantages(found.parents, found.values, found.stds, credit.divide_by_std)
 
     chosen = [n for n, node in enumerate(nodes) if node.sample.response_ids and node.parent >= 0]
     if not credit.keep_zero_advantage:
@@ -48,16 +52,28 @@ def collect(world: World, problems: Sequence[Problem], memory: Memory) -> Collec
         world.iteration,
         seeds.generator(world.settings.seed, "replay", world.iteration),
     )
+    inner = set(found.parents)
     leaves = [[n for n, node in enumerate(nodes) if node.problem == p and n not in inner] for p in range(len(problems))]
     gap = mismatch([nodes[n].sample for n in chosen], logprobs)
-    return Collected(episodes, _metrics(nodes, leaves, rewards, gap) | {"replay_episodes": len(kept)}, kept)
+    return Collected(episodes, _metrics(nodes, leaves, found.values, gap) | {"replay_episodes": len(kept)}, kept)
 
 
-def _metrics(nodes: list[Node], leaves: list[list[int]], rewards: Sequence[float], gap: float) -> dict[str, float]:
+def rate(world: World, problems: Sequence[Problem], nodes: Sequence[Node]) -> Rated:
+    """Value trees that `grow` made, from the rewards of their leaves."""
+    parents = tuple(node.parent for node in nodes)
+    inner = set(parents)
+    rewards = [
+        np.nan if n in inner else world.reward(problems[node.problem], node.response_ids, node.sample.finished)
+        for n, node in enumerate(nodes)
+    ]
+    return Rated(parents, *tree_values(parents, rewards))
+
+
+def _metrics(nodes: list[Node], leaves: list[list[int]], values: np.ndarray, gap: float) -> dict[str, float]:
     """Leaves are the responses; each inner node is a state whose value was estimated by its children."""
     groups = [[(nodes[n].response_ids, nodes[n].sample.finished) for n in group] for group in leaves]
     flat = [n for group in leaves for n in group]
-    return summary(groups, [[rewards[n] for n in group] for group in leaves], gap) | {
+    return summary(groups, [[float(values[n]) for n in group] for group in leaves], gap) | {
         "segments": float(np.mean([len(nodes[n].path) for n in flat])),
         "mc_points": len(nodes) - len(flat),
         "sampled_tokens": sum(len(node.sample.response_ids) for node in nodes),

@@ -25,6 +25,14 @@ MISTAKES = {
         "samples_per_problem: should be at least 1, not 0",
     ),
     "unknown name": (("    draw: accuracy_bars", "    draw: acuracy_bars"), "(did you mean accuracy_bars?)"),
+    "estimator of an audit": (
+        ("RLOO: {kind: group,", "RLOO: {kind: grop,"),
+        "config: audits.credit.audit.estimators.RLOO.kind: unknown kind grop (did you mean group?)",
+    ),
+    "claim": (
+        ("statistic: late_accuracy,", "statistic: late_acuracy,"),
+        "config: claims.tree_shapes.parts.1.statistic: unknown statistic late_acuracy (did you mean late_accuracy?)",
+    ),
     "same key twice": (
         ("study: laptop", "study: laptop\nstudy: other"),
         "config: study: the same key twice (config/config.yaml, lines",

@@ -53,8 +53,8 @@ def test_a_dry_run_takes_three_seconds_at_most(checkout: Checkout) -> None:
     assert ended.code == 0, ended.text
     assert ended.seconds < 3.0
     jobs = ended.jobs()
-    assert jobs["prepare"] == jobs["sft"] == 2
-    assert jobs["generate"] == jobs["grade"] == jobs["score"] == jobs["train"] + jobs["sft"]
+    assert jobs["sft"] == 2 and jobs["audit"] == jobs["train_with_critic"] == 3
+    assert jobs["generate"] == jobs["grade"] == jobs["score"] > jobs["train"] + jobs["train_with_critic"]
 
 
 @pytest.mark.parametrize("overlay", [(), SMOKE, ("--configfile", "config/gsm8k_tiny.yaml")])
@@ -62,6 +62,12 @@ def test_every_study_has_a_plan(checkout: Checkout, overlay: tuple[str, ...]) ->
     ended = checkout.snakemake("-n", *overlay)
     assert ended.code == 0, ended.text
     assert {"prepare", "sft", "train", "generate", "grade", "score", "figure", "table", "report"} <= set(ended.jobs())
+
+
+def test_the_smoke_study_has_every_rule(checkout: Checkout) -> None:
+    rules = set(re.findall(r"^(?:use )?rule (?:train as )?(\w+)", "\n".join(map(Path.read_text, RULES)), re.MULTILINE))
+    groups = {"models", "scores", "audits", "traces", "figures", "tables"}
+    assert rules - groups == set(checkout.snakemake("-n", *SMOKE).jobs())
 
 
 def test_reading_a_study_imports_nothing_heavy() -> None:
@@ -79,7 +85,8 @@ def test_reading_a_study_imports_nothing_heavy() -> None:
 
 def test_named_targets_are_what_one_would_type(checkout: Checkout) -> None:
     listed = checkout.snakemake("--list").text
-    for name in ("all", "models", "scores", "figures", "tables", "report", "fig3a", "fig3c", "fig5a", "table1"):
+    groups = ("all", "models", "scores", "audits", "traces", "figures", "tables", "report", "trajectories")
+    for name in (*groups, "fig3a", "fig3c", "fig5a", "fig12", "fig_credit", "table1", "claims"):
         assert re.search(rf"^{name}\b", listed, flags=re.MULTILINE), name
     bars, curves = checkout.snakemake("-n", "fig3a").jobs(), checkout.snakemake("-n", "fig3c").jobs()
     assert bars["figure"] == curves["figure"] == 1 and "report" not in bars
@@ -95,17 +102,18 @@ def test_a_colour_redraws_and_never_retrains(finished: Checkout) -> None:
     colour = re.search(r'spo_tree: "(#\w+)"', text)[1]
     finished.edit("config/config.yaml", (f'spo_tree: "{colour}"', 'spo_tree: "#123456"'))
     jobs = finished.snakemake("-n").jobs()
-    assert jobs.keys() <= {"figure", "table", "report", "all"} and jobs["figure"] == 3
+    assert jobs.keys() <= {"figure", "table", "report", "all"}
+    assert 3 <= jobs["figure"] < finished.snakemake("-n", "--forceall").jobs()["figure"]
 
 
 def test_a_learning_rate_retrains_its_method_only(finished: Checkout) -> None:
     overlay = finished.overlay("mine.yaml", {"methods": {"spo_tree": {"train": {"optimizer": {"lr": 3.3e-5}}}}})
     ended = finished.snakemake("-n", *overlay)
     trained = set(re.findall(r"wildcards: run=(\S+)", ended.text))
-    assert trained and all("-spo_tree-s" in run for run in trained)
+    assert trained and all(re.search(r"-spo_tree(\.\w+)?-s", run) for run in trained)
     jobs = ended.jobs()
     assert jobs["train"] == len(trained) == jobs["generate"] == jobs["score"]
-    assert "sft" not in jobs and "prepare" not in jobs
+    assert not {"sft", "prepare", "audit", "trace"} & jobs.keys()
 
 
 def test_a_new_seed_adds_runs_and_repeats_none(finished: Checkout) -> None:
@@ -126,13 +134,64 @@ def test_an_edited_grader_regrades_and_never_predicts_again(finished: Checkout) 
     path.write_text(path.read_text(encoding="utf-8") + "\n# edited\n", encoding="utf-8")
     jobs = finished.snakemake("-n").jobs()
     assert jobs["grade"] == jobs["score"] > 0 and jobs["figure"] and jobs["report"]
-    assert not {"prepare", "sft", "train", "generate"} & jobs.keys()
+    assert not {"prepare", "sft", "train", "generate", "audit", "trace"} & jobs.keys()
 
 
 def test_an_edited_figure_redraws_only(finished: Checkout) -> None:
     path = finished.folder / "spo/analysis/figures.py"
     path.write_text(path.read_text(encoding="utf-8") + "\n# edited\n", encoding="utf-8")
-    assert finished.snakemake("-n").jobs().keys() <= {"figure", "table", "report", "all"}
+    assert finished.snakemake("-n").jobs().keys() <= {"figure", "table", "report", "trajectories", "all"}
+
+
+def test_an_audit_is_measured_again_and_nothing_trained(finished: Checkout) -> None:
+    overlay = finished.overlay("mine.yaml", {"audits": {"credit": {"audit": {"truth_rollouts": 99}}}})
+    jobs = finished.snakemake("-n", *overlay).jobs()
+    assert jobs["audit"] == 3 and jobs["figure"] == 1
+    assert jobs.keys() <= {"audit", "figure", "table", "report", "all"}
+
+
+def test_a_trace_is_written_again_alone(finished: Checkout) -> None:
+    overlay = finished.overlay("mine.yaml", {"traces": {"stories": {"trace": {"chain": {"rollouts_per_cut": 3}}}}})
+    jobs = finished.snakemake("-n", *overlay).jobs()
+    assert jobs["trace"] == jobs["trajectories"] == jobs["figure"] == 1
+    assert jobs.keys() <= {"trace", "trajectories", "figure", "report", "all"}
+    overlay = finished.overlay("mine.yaml", {"traces": {"stories": {"title": "another"}}})
+    assert finished.snakemake("-n", *overlay).jobs().keys() <= {"trajectories", "report", "all"}
+
+
+def test_a_critic_is_kept_where_an_audit_asks_for_it(checkout: Checkout) -> None:
+    """Of runs that train one, and of no others."""
+    folder = "results/runs/pupil-stories-{}-s1/critic/model.safetensors"
+    assert checkout.snakemake("-n", folder.format("ppo")).jobs()["train_with_critic"] == 1
+    assert checkout.snakemake("-n", folder.format("grpo")).code != 0
+    audit = checkout.snakemake("-n", "-p", "results/audits/credit/s1.jsonl").text
+    assert "--critic results/runs/pupil-stories-ppo-s1/critic" in audit
+
+
+def test_a_run_can_start_from_another_run(checkout: Checkout) -> None:
+    """It waits for that run's model, and its progress is kept apart from what another first run led to."""
+    states = set()
+    for lr in (1e-5, 2e-5):
+        second = {"base": "grpo", "label": "GRPO, then 256 tokens", "start": "grpo", "train": {"context_tokens": 256}}
+        overlay = checkout.overlay(
+            "mine.yaml",
+            {
+                "methods": {"grpo.second": second},
+                "experiments": {
+                    "long_cot": {
+                        "methods": ["grpo", "grpo.mask", "spo_tree", "grpo.second"],
+                        "overrides": {"grpo": {"optimizer": {"lr": lr}}},
+                    }
+                },
+            },
+        )
+        wanted = "results/runs/sleuth-knights-grpo.second-s2/model/model.safetensors"
+        ended = checkout.snakemake("-n", "-p", wanted, *overlay)
+        assert ended.code == 0, ended.text
+        assert ended.jobs()["train"] == 2
+        assert re.search(r"--model results/runs/sleuth-knights-grpo-s2/model ", ended.text)
+        states.update(re.findall(r"--state (results/state/sleuth-knights-grpo\.second-s2/\w+)", ended.text))
+    assert len(states) == 2
 
 
 def test_another_study_touches_nothing_of_this_one(finished: Checkout) -> None:

@@ -25,30 +25,38 @@ SAME = (
     "results/smoke/models/*/metrics.jsonl",
     "results/smoke/runs/*/model/*.safetensors",
     "results/smoke/runs/*/model/*.json",
+    "results/smoke/runs/*/critic/*",
     "results/smoke/runs/*/metrics.jsonl",
     "results/smoke/evals/**/*",
+    "results/smoke/audits/**/*",
+    "results/smoke/traces/*",
+    "results/smoke/trajectories.html",
     "results/smoke/figures/fig3a.csv",
+    "results/smoke/figures/fig12.csv",
+    "results/smoke/figures/fig_credit.csv",
     "results/smoke/tables/table1.*",
 )
 
 
 def test_every_rule_runs_and_leaves_log_and_benchmark(smoked: Checkout) -> None:
     results = smoked.folder / "results/smoke"
-    for rule in ("prepare", "sft", "train", "generate", "grade", "score", "figure", "table", "report"):
+    rules = ("prepare", "sft", "train", "generate", "grade", "score", "audit", "trace", "trajectories")
+    for rule in (*rules, "figure", "table", "report"):
         assert list((results / "logs" / rule).rglob("*.log")), rule
         assert list((results / "benchmarks" / rule).rglob("*.tsv")), rule
-    for name in ("fig3a", "fig3c", "fig5a"):
+    for name in ("fig3a", "fig3c", "fig5a", "fig12", "fig_credit"):
         for suffix in ("png", "pdf", "csv"):
             assert (results / "figures" / f"{name}.{suffix}").stat().st_size > 100
     assert (results / "tables/table1.md").read_text(encoding="utf-8").count("|") > 20
-    assert "<html" in (results / "report.html").read_text(encoding="utf-8").lower()
+    for page in ("report", "trajectories"):
+        assert "<html" in (results / f"{page}.html").read_text(encoding="utf-8").lower()
 
 
 def test_the_log_has_a_line_an_iteration(smoked: Checkout) -> None:
     for run in (smoked.folder / "results/smoke/runs").iterdir():
         log = (smoked.folder / f"results/smoke/logs/train/{run.name}.log").read_text(encoding="utf-8")
         rows = (run / "metrics.jsonl").read_text(encoding="utf-8").splitlines()
-        assert len([line for line in log.splitlines() if line.startswith(run.name)]) == len(rows) == 3
+        assert len([line for line in log.splitlines() if line.startswith(run.name)]) == len(rows) >= 2
         assert "\r" not in log  # no progress bar where nobody looks
 
 

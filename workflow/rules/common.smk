@@ -4,6 +4,7 @@ A rule's `params` hold exactly the settings that its job depends on, as JSON: Sn
 and no others.
 """
 
+import dataclasses
 import fcntl
 import os
 import re
@@ -13,6 +14,7 @@ from pathlib import Path
 
 from spo import config as desk
 from spo.errors import UserError
+from spo.settings import Group, Train
 
 # `.venv/bin/snakemake` finds its own Python also where the environment is not activated.
 os.environ.update(PATH=os.pathsep.join([os.path.dirname(sys.executable), os.environ.get("PATH", os.defpath)]))
@@ -57,6 +59,8 @@ STUDY, PICTURES = read_study()
 ALIVE = join_the_living()
 FIGURES, TABLES = list(STUDY.figures), list(STUDY.tables)
 RUNS, EVALUATIONS = desk.runs(STUDY), desk.evaluations(STUDY)
+CRITICS = [name for name, run in RUNS.items() if run.train.credit.kind == "critic"]
+AUDITS = [path for key in STUDY.audits for path in desk.audit_files(STUDY, key)]
 PRIORITY = {run: 20 + place for place, run in enumerate(desk.shortest_first(RUNS.values()))}
 
 
@@ -116,18 +120,25 @@ def run_data(wildcards):
 
 
 def run_model(wildcards):
-    return model_files(RUNS[wildcards.run].model)
+    return files_of(RUNS[wildcards.run].start or RUNS[wildcards.run].model)
 
 
-def policy_folder(wildcards):
-    policy = wildcards.policy
+def folder_of(policy):
+    """Where the model of a run or a starting policy is."""
     return f"{STUDY.results}/runs/{policy}/model" if policy in RUNS else model_folder(policy)
 
 
+def files_of(policy):
+    """What a job waits for before it opens that model."""
+    return [f"{folder_of(policy)}/{name}" for name in MODEL_FILES] if policy in RUNS else model_files(policy)
+
+
+def policy_folder(wildcards):
+    return folder_of(wildcards.policy)
+
+
 def policy_files(wildcards):
-    if wildcards.policy not in RUNS:
-        return model_files(wildcards.policy)
-    return [f"{policy_folder(wildcards)}/{name}" for name in MODEL_FILES]
+    return files_of(wildcards.policy)
 
 
 def pictures_folder(wildcards):
@@ -137,6 +148,10 @@ def pictures_folder(wildcards):
 def picture_files(wildcards):
     picture = STUDY.figures[wildcards.figure] if "figure" in wildcards.keys() else STUDY.tables[wildcards.table]
     return [f"{STUDY.results}/{path}" for path in desk.reads(STUDY, picture)]
+
+
+def report_pages(wildcards):
+    return [f"{STUDY.results}/trajectories.html"] if STUDY.traces else []
 
 
 def report_files(wildcards):
@@ -160,10 +175,14 @@ def model_state(wildcards):
     return f"{STUDY.results}/state/{wildcards.model}/{model_digest(wildcards.model)}"
 
 
+def run_digest(name):
+    run = RUNS[name]
+    start = run_digest(run.start) if run.start else model_digest(run.model)
+    return desk.digest(run.train, STUDY.datasets[run.dataset], start)
+
+
 def run_state(wildcards):
-    run = RUNS[wildcards.run]
-    digest = desk.digest(run.train, STUDY.datasets[run.dataset], model_digest(run.model))
-    return f"{STUDY.results}/state/{wildcards.run}/{digest}"
+    return f"{STUDY.results}/state/{wildcards.run}/{run_digest(wildcards.run)}"
 
 
 def predictions_state(wildcards):
@@ -194,7 +213,7 @@ def run_dataset(wildcards):
 
 
 def run_start(wildcards):
-    return model_folder(RUNS[wildcards.run].model)
+    return folder_of(RUNS[wildcards.run].start or RUNS[wildcards.run].model)
 
 
 def run_priority(wildcards):
@@ -225,5 +244,115 @@ def table_settings(wildcards):
     return PICTURES[wildcards.table]
 
 
+def page_settings(wildcards):
+    shown = [
+        {"title": trace.title or key, "file": desk.trace_file(key), "policy": policy_label(traced(key)[0])}
+        for key, trace in STUDY.traces.items()
+    ]
+    return desk.slice_json({"title": f"Trajectories, {STUDY.title or STUDY.study}", "traces": shown})
+
+
+def policy_label(policy):
+    """A policy as readers know it."""
+    if policy not in RUNS:
+        return f"the starting policy {policy}"
+    return f"{STUDY.methods[RUNS[policy].method].label}, seed {RUNS[policy].train.seed}"
+
+
 def report_settings(wildcards):
     return desk.slice_json(desk.report_slice(STUDY, command()))
+
+
+# ---- looking inside -------------------------------------------------------------------------------------------------
+
+#: What an audit or a trace depends on, of the settings that its policy was trained with.
+SAMPLING = ("sampling", "context_tokens", "max_response_tokens", "unfinished_reward", "backend", "dtype", "seed")
+
+
+def sampling_slice(train):
+    """Training settings with everything at its default that does not change what is sampled."""
+    plain = Train(credit=Group(), **{name: getattr(train, name) for name in SAMPLING})
+    passes = dataclasses.replace(plain.optimizer, micro_batch_tokens=train.optimizer.micro_batch_tokens)
+    return desk.slice_json(dataclasses.replace(plain, optimizer=passes))
+
+
+def audited(wildcards):
+    """Name of the run whose policy an audit looks at."""
+    plan = STUDY.audits[wildcards.audit]
+    return desk.plan.run_name(STUDY.experiments[plan.experiment], plan.method, wildcards.seed)
+
+
+def audit_folder(wildcards):
+    return folder_of(audited(wildcards))
+
+
+def audit_policy(wildcards):
+    return files_of(audited(wildcards)) + (critic_files(audited(wildcards)) if needs_critic(wildcards.audit) else [])
+
+
+def audit_critic(wildcards):
+    return f"--critic {critic_folder(audited(wildcards))}" if needs_critic(wildcards.audit) else ""
+
+
+def audit_data(wildcards):
+    return f"{STUDY.results}/data/{RUNS[audited(wildcards)].dataset}/validation.jsonl"
+
+
+def audit_settings(wildcards):
+    return desk.slice_json(STUDY.audits[wildcards.audit].audit)
+
+
+def audit_train(wildcards):
+    return sampling_slice(RUNS[audited(wildcards)].train)
+
+
+def audit_dataset(wildcards):
+    return desk.slice_json(STUDY.datasets[RUNS[audited(wildcards)].dataset])
+
+
+def needs_critic(audit):
+    return any(credit.kind == "critic" for credit in STUDY.audits[audit].audit.estimators.values())
+
+
+def critic_folder(run):
+    return f"{STUDY.results}/runs/{run}/critic"
+
+
+def critic_files(run):
+    return [f"{critic_folder(run)}/{name}" for name in ("config.json", "model.safetensors")]
+
+
+def traced(key):
+    """A trace's policy, and the training settings by which it samples: of its run, or of the first run to start from it."""
+    plan = STUDY.traces[key]
+    experiment = STUDY.experiments[plan.experiment]
+    run = desk.plan.run_name(experiment, plan.method or experiment.methods[0], experiment.seeds[0])
+    return (run if plan.method else experiment.model), RUNS[run].train
+
+
+def traced_dataset(key):
+    return STUDY.experiments[STUDY.traces[key].experiment].dataset
+
+
+def trace_folder(wildcards):
+    return folder_of(traced(wildcards.trace)[0])
+
+
+def trace_policy(wildcards):
+    return files_of(traced(wildcards.trace)[0])
+
+
+def trace_data(wildcards):
+    return f"{STUDY.results}/data/{traced_dataset(wildcards.trace)}/validation.jsonl"
+
+
+def trace_settings(wildcards):
+    return desk.slice_json(STUDY.traces[wildcards.trace].trace)
+
+
+def trace_train(wildcards):
+    return sampling_slice(traced(wildcards.trace)[1])
+
+
+def trace_dataset(wildcards):
+    return desk.slice_json(STUDY.datasets[traced_dataset(wildcards.trace)])

@@ -60,7 +60,7 @@ rule grade:
         contexts=contexts,
         folder=policy_folder,
     shell:
-        "python -m spo grade --grader {params.grader} --contexts {params.contexts}"
+        "python -m spo judge --grader {params.grader} --contexts {params.contexts}"
         " --predictions {input.predictions} --problems {input.problems} --model {params.folder}"
         " --output {output.graded} > {log} 2>&1"
 

@@ -80,6 +80,7 @@ rule report:
         figures=expand("<pictures>/{figure}.png", figure=FIGURES),
         numbers=expand("<results>/figures/{figure}.csv", figure=FIGURES),
         tables=expand("<results>/tables/{table}.md", table=TABLES),
+        pages=report_pages,
         code=code("analysis/*.py"),
     output:
         html=report("<results>/report.html", caption="../report/report.rst", category="Report"),

@@ -61,6 +61,8 @@ rule train:
         "<logs>/train/{run}.log",
     benchmark:
         "<benchmarks>/train/{run}.tsv"
+    wildcard_constraints:
+        run=one_of(run for run in RUNS if run not in CRITICS),
     priority: run_priority
     conda:
         "../../environment.yml"
@@ -79,3 +81,12 @@ rule train:
         "python -m spo train --name {wildcards.run} --settings {params.settings:q} --dataset {params.dataset:q}"
         " --model {params.start} --data {params.data} --state {params.state} --output {params.folder}"
         " 3>&2 > {log} 2>&1"
+
+
+use rule train as train_with_critic with:
+    output:
+        **rules.train.output,
+        critic_config="<results>/runs/{run}/critic/config.json",
+        critic_weights="<results>/runs/{run}/critic/model.safetensors",
+    wildcard_constraints:
+        run=one_of(CRITICS),

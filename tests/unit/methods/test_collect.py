@@ -10,12 +10,13 @@ import pytest
 from spo.credit.chain import value_cuts
 from spo.credit.groups import group_advantages
 from spo.credit.partition import PARTITIONS, cutpoints
-from spo.methods import METHODS, chain
+from spo.methods import METHODS, chain, critic, most_episodes
 from spo.methods.grow import grow
-from spo.methods.world import Clock, World
-from spo.policy import BACKENDS
+from spo.methods.world import Clock, ValueTarget, World
+from spo.policy import BACKENDS, CRITICS
 from spo.policy import tokenizer as tokenizers
-from spo.settings import Partition
+from spo.settings import Chain, Critic, Pairs, Partition
+from spo.types import Sample, Trajectory
 from tests import tiny
 
 PROBLEMS = tiny.problems()[:5]
@@ -39,6 +40,7 @@ def world(folder):
             reward=lambda problem, ids, finished: float(problem.answer in tokenizer.decode(ids)),
             line_ends=lambda ids: tuple(i for i, token in enumerate(ids) if token % 3 == 0),
             clock=Clock(),
+            critic=CRITICS["engine"](folder, settings.seed),
         )
 
     return make
@@ -88,6 +90,108 @@ def test_official_zeroing_of_confident_tokens(world):
     for before, after in zip(plain, zeroed.episodes, strict=True):
         sure = np.exp(before.old_logprobs) > 0.9
         assert after.advantages == tuple(np.where(sure, 0.0, before.advantages).tolist())
+
+
+class Scripted:
+    """A policy of whose ten continuations of a prefix so many end in token 9 as `wins` says of its length."""
+
+    def __init__(self, wins):
+        self.wins = wins
+
+    def sample(self, requests, sampling):
+        return [
+            [Sample((9 if i < self.wins[len(r.prompt_ids)] else 8,), (0.0,), True) for i in range(len(r.keys))]
+            for r in requests
+        ]
+
+
+def test_vineppo_golden(world):
+    """Spec §4.4: four steps; values .2, .5, .4, the fourth beyond the limit; reward 1 -> .3, -.1, .6, 0."""
+    credit = Chain(partition=Partition(name="lines"), rollouts_per_cut=10, max_estimated_cuts=3)
+    here = world(replace(tiny.BASE, credit=credit, context_tokens=64))
+    prompt = here.encode(PROBLEMS[0])
+    here = replace(
+        here,
+        policy=Scripted({len(prompt): 2, len(prompt) + 2: 5, len(prompt) + 4: 4}),
+        reward=lambda problem, ids, finished: float(ids[-1] == 9),
+        line_ends=lambda ids: (1, 3, 5),
+    )
+    trajectory = Trajectory("t0", prompt, (5, 4, 6, 4, 7, 4, 5, 9), (-0.1,) * 8, True)
+    (rated,), states, tokens = chain.rate(here, PROBLEMS, [(0, trajectory, 1.0)])
+    assert rated.cuts == (0, 2, 4, 6, 8) and rated.values == (0.2, 0.5, 0.4, 1.0, 1.0)
+    assert rated.advantages == pytest.approx((0.3, 0.3, -0.1, -0.1, 0.6, 0.6, 0.0, 0.0))
+    assert (states, tokens) == (3, 30)
+
+
+def test_ppo_advantages_come_from_the_critic_and_the_reward(world):
+    """With gamma and lambda 1, and with gamma .5 and lambda 0, where the formulas can be written down."""
+    for gamma, lam in ((1.0, 1.0), (0.5, 0.0)):
+        here = world(replace(tiny.BASE, credit=Critic(samples_per_problem=2, gamma=gamma, lam=lam)))
+        groups, rewards, _ = here.trajectories(PROBLEMS, 2)
+        collected = METHODS["critic"](here, PROBLEMS, ())
+        for i, (episode, target) in enumerate(zip(collected.episodes, collected.value_targets, strict=True)):
+            reward, length = rewards[i // 2][i % 2], len(episode.response_ids)
+            assert episode.old_logprobs == groups[i // 2][i % 2].logprobs
+            (before,) = critic.values(here.critic, [(episode.prompt_ids, episode.response_ids)], 4096)
+            assert target.old_values == pytest.approx(before, abs=1e-5)
+            assert target.returns == pytest.approx([gamma ** (length - 1 - t) * reward for t in range(length)])
+            following = [*target.old_values[1:], reward / gamma]
+            expected = reward if lam else np.multiply(gamma, following)
+            assert episode.advantages == pytest.approx(np.subtract(expected, target.old_values), abs=1e-6)
+        targets = collected.value_targets
+        assert collected.metrics["explained_variance"] == critic.explained_variance(targets)
+
+
+def test_values_are_those_of_the_states_before_the_tokens(world):
+    """Cutting the response shows that the value before a token knows nothing of that token."""
+    model = world(tiny.METHODS["critic"]).critic
+    prompt, response = (5, 6, 7), (8, 9, 10, 11)
+    (whole,) = critic.values(model, [(prompt, response)], 4096)
+    for length in range(1, 5):
+        changed = (*response[: length - 1], 12)
+        assert critic.values(model, [(prompt, changed)], 4096)[0] == pytest.approx(whole[:length], abs=1e-5)
+    together = critic.values(model, [((4,), (5,)), (prompt, response)], 4096)
+    assert together[1] == pytest.approx(whole, abs=1e-5)
+
+
+def test_explained_variance_of_what_cannot_be_explained_is_zero():
+    assert critic.explained_variance([ValueTarget((1.0, 1.0), (0.2, 0.4))]) == 0.0
+    assert critic.explained_variance([ValueTarget((1.0, 0.0), (1.0, 0.0))]) == 1.0
+
+
+def test_accepted_responses_are_correct_and_few_enough(world):
+    here = world(tiny.METHODS["accepted"])
+    groups, rewards, _ = here.trajectories(PROBLEMS, 4)
+    collected = METHODS["accepted"](here, PROBLEMS, ())
+    assert collected.restart and collected.episodes
+    for problem, group, row in zip(PROBLEMS, groups, rewards, strict=True):
+        correct = [t.response_ids for t, reward in zip(group, row, strict=True) if reward > 0.5]
+        kept = [e.response_ids for e in collected.episodes if e.problem_id == problem.id]
+        assert len(kept) == min(3, len(correct)) and all(kept.count(ids) <= correct.count(ids) for ids in kept)
+
+
+@pytest.mark.parametrize("limit", [2, 64])
+def test_pairs_are_different_pairs_of_a_correct_and_a_wrong_response(world, limit):
+    settings = replace(tiny.BASE, credit=Pairs(samples_per_problem=8, pairs_per_problem=limit))
+    here = world(settings)
+    groups, rewards, _ = here.trajectories(PROBLEMS, 8)
+    episodes = METHODS["pairs"](here, PROBLEMS, ()).episodes
+    for problem, group, row in zip(PROBLEMS, groups, rewards, strict=True):
+        right = [t.response_ids for t, reward in zip(group, row, strict=True) if reward > 0.5]
+        wrong = [t.response_ids for t, reward in zip(group, row, strict=True) if reward <= 0.5]
+        own = [(a, b) for a, b in zip(episodes[0::2], episodes[1::2], strict=True) if a.problem_id == problem.id]
+        assert len(own) == min(limit, len(right) * len(wrong))
+        assert all(a.response_ids in right and b.response_ids in wrong for a, b in own)
+        assert all(set(a.advantages) == {1.0} and set(b.advantages) == {-1.0} for a, b in own)
+        if limit == 64:
+            everything = sorted((r, w) for r in right for w in wrong)
+            assert sorted((a.response_ids, b.response_ids) for a, b in own) == everything
+
+
+@pytest.mark.parametrize("kind", METHODS)
+def test_no_iteration_has_more_episodes_than_the_schedule_counts(world, kind):
+    settings = tiny.METHODS[kind]
+    assert len(METHODS[kind](world(settings), PROBLEMS, ()).episodes) <= most_episodes(settings.credit, len(PROBLEMS))
 
 
 def test_a_state_without_room_is_worth_what_its_text_earns(world):
