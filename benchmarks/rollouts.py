@@ -185,16 +185,15 @@ def main(arguments: Sequence[str] | None = None) -> None:
     with options.output.open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file)
         writer.writerow(Row.__dataclass_fields__)
-        writer.writerows([f"{x:.4g}" if isinstance(x, float) else x for x in vars(row).values()] for row in rows)
+        writer.writerows([round(x, 3) if isinstance(x, float) else x for x in vars(row).values()] for row in rows)
     print(
-        "shape        rows  tokens  engine / hf  engine / floor   engine tokens/s        hf tokens/s   floor tokens/s"
+        f"{'shape':<12} {'rows':>5} {'tokens':>7} {'engine/hf':>10} {'engine/floor':>13}  tokens/s: engine, hf, floor"
     )
     for row in rows:
-        print(
-            f"{row.shape:<12} {row.rows:>4} {row.tokens:>7} {row.engine_over_hf:>12.2f} {row.engine_over_floor:>15.2f}"
-            f" {row.engine_tokens_per_s:>10.0f} ± {row.engine_spread:<5.0f} {row.hf_tokens_per_s:>10.0f} ± "
-            f"{row.hf_spread:<5.0f} {row.floor_tokens_per_s:>15.0f}"
-        )
+        ratios = f"{row.engine_over_hf:>10.2f} {row.engine_over_floor:>13.2f}"
+        engine = f"{row.engine_tokens_per_s:.0f} ± {row.engine_spread:.0f}"
+        hf = f"{row.hf_tokens_per_s:.0f} ± {row.hf_spread:.0f}"
+        print(f"{row.shape:<12} {row.rows:>5} {row.tokens:>7} {ratios}  {engine}, {hf}, {row.floor_tokens_per_s:.0f}")
 
 
 if __name__ == "__main__":

@@ -410,5 +410,5 @@ class Protocol:
     """Seed of sampled protocols."""
     backend: str = "engine"
     """Name in `spo.policy.BACKENDS`."""
-    batch_rows: Positive = 256
+    batch_rows: Positive = 512
     """Responses generated at once."""

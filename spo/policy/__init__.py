@@ -19,7 +19,7 @@ class Policy(Protocol):
     `torch.Tensor` shapes use B rows of L token ids, right-padded with anything: a causal model never looks ahead.
     """
 
-    def sample(self, requests: Sequence[Request], sampling: Sampling, batch_rows: int = 1024) -> list[list[Sample]]:
+    def sample(self, requests: Sequence[Request], sampling: Sampling, batch_rows: int = 512) -> list[list[Sample]]:
         """One list of samples a request, in order; at most `batch_rows` responses are generated at once."""
 
     def token_logprobs(self, input_ids: torch.Tensor, temperature: float) -> tuple[torch.Tensor, torch.Tensor]:

@@ -80,7 +80,7 @@ class Engine:
         entropy = -(logprobs.detach().exp() * logprobs.detach()).sum(dim=-1)
         return logprobs.gather(-1, input_ids[:, 1:].unsqueeze(-1)).squeeze(-1), entropy
 
-    def sample(self, requests: Sequence[Request], sampling: Sampling, batch_rows: int = 1024) -> list[list[Sample]]:
+    def sample(self, requests: Sequence[Request], sampling: Sampling, batch_rows: int = 512) -> list[list[Sample]]:
         rows = plan(requests)
         context_tokens = max((row.prefix + row.max_tokens for row in rows), default=0)
         with torch.inference_mode():
