@@ -144,7 +144,7 @@ def measure(prompts: int, repeats: int, architecture: Architecture) -> list[Row]
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         write_model(folder, architecture)
-        policies = {backend: opener(folder, NO_EOS) for backend, opener in BACKENDS.items()}
+        policies = {backend: BACKENDS[backend](folder, NO_EOS) for backend in ("engine", "hf")}
         rate = product_rate(architecture)
         for shape, make in SHAPES.items():
             requests = make(np.random.default_rng(0), prompts)

@@ -14,7 +14,7 @@ ROOT = Path(__file__).parents[1]
 GROUND = ("spo", "spo.types", "spo.errors", "spo.seeds", "spo.store", "spo.settings")
 MATHS = ("spo.credit", "spo.losses", "spo.objectives", "spo.batching")
 WORLD = ("spo.data", "spo.grading", "spo.policy")
-MODELS = ("torch", "transformers", "tokenizers", "safetensors", "datasets")
+MODELS = ("torch", "transformers", "tokenizers", "safetensors", "datasets", "vllm")
 
 
 @dataclass(frozen=True)

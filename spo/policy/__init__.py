@@ -60,8 +60,14 @@ def _open_hf(folder: Path, eos_id: int, dtype: str = "float32") -> Policy:
     return HfPolicy.open(folder, eos_id, dtype)
 
 
+def _open_vllm(folder: Path, eos_id: int, dtype: str = "float32") -> Policy:
+    from spo.policy.vllm import VllmPolicy
+
+    return VllmPolicy.open(folder, eos_id, dtype)
+
+
 #: name in config (`backend:`) -> opener(model folder, end-of-sequence id, dtype of products in `token_logprobs`)
-BACKENDS: dict[str, Callable[..., Policy]] = {"engine": _open_engine, "hf": _open_hf}
+BACKENDS: dict[str, Callable[..., Policy]] = {"engine": _open_engine, "hf": _open_hf, "vllm": _open_vllm}
 
 
 def _critic_engine(folder: Path, seed: int, dtype: str = "float32") -> ValueModel:
@@ -77,4 +83,9 @@ def _critic_hf(folder: Path, seed: int, dtype: str = "float32") -> ValueModel:
 
 
 #: backend -> opener(folder of a policy, whose copy gets a new head, or of a saved critic; seed of that head; dtype)
-CRITICS: dict[str, Callable[..., ValueModel]] = {"engine": _critic_engine, "hf": _critic_hf}
+CRITICS: dict[str, Callable[..., ValueModel]] = {
+    "engine": _critic_engine,
+    "hf": _critic_hf,
+    # vLLM samples; what trains beside it is the model of backend hf.
+    "vllm": _critic_hf,
+}

@@ -29,7 +29,7 @@ def test_every_key_has_a_meaning() -> None:
     assert not [row for row in rows if row.endswith("|  |")]
 
 
-@pytest.mark.parametrize("name", ["config.yaml", "smoke.yaml", "gsm8k_tiny.yaml", "tuning.yaml"])
+@pytest.mark.parametrize("name", ["config.yaml", "smoke.yaml", "gsm8k_tiny.yaml", "tuning.yaml", "paper.yaml"])
 def test_editors_accept_every_shipped_file(name: str) -> None:
     jsonschema.validate(layers.read(CONFIG / name), json.loads(reference.schema_text()))
 

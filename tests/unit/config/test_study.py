@@ -17,7 +17,7 @@ from spo.settings import Chain
 ROOT = Path(__file__).parents[3]
 CONFIG = ROOT / "config"
 NUMBERS = CONFIG / "paper_numbers.yaml"
-SHIPPED = [[], ["smoke.yaml"], ["gsm8k_tiny.yaml"], ["tuning.yaml"]]
+SHIPPED = [[], ["smoke.yaml"], ["gsm8k_tiny.yaml"], ["tuning.yaml"], ["paper.yaml"]]
 
 SMALL = {
     "datasets": {"tales": {"source": "stories", "grader": "final_line", "train": 50, "test": 20, "demonstrations": 9}},

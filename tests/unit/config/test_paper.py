@@ -1,0 +1,215 @@
+"""config/paper.yaml has the settings that the paper's runs had, number by number."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from spo import config
+from spo.config import layers
+from spo.config.plan import train_settings
+from spo.settings import Chain, Critic, Group, Loss, Optimizer, Pairs, Partition, Replay, Train, Tree
+from spo.types import Sampling
+
+ROOT = Path(__file__).parents[3]
+CONFIG = ROOT / "config"
+STUDY = config.load([CONFIG / "config.yaml", CONFIG / "paper.yaml"])
+
+# Rows of the table of spec §1.8 that the study runs, in its columns:
+# it · q · n · ep · bs/mb · epo · mask · ctx · max_tok · M. A comment says what the rows below it follow instead.
+SHIPPED = """
+short_cot         spo_chain                  1000  64    8  512   64/8  2 on   2047 1024 -
+intervals         spo_chain.int2             1000  64    8  512   64/8  2 on   2047 1024 -
+intervals         spo_chain.int100           1000  64    8  512   64/8  2 on   2047 1024 -
+mask              spo_chain.no_mask          1000  64    8  512   64/8  2 off  2047 1024 -
+partitions        spo_chain.fixed_count      1000  64    8  512   64/8  2 off  2047 1024 -
+short_cot         vineppo                    1000  64    8  512   64/8  2 off  2047 1024 -
+short_cot         grpo                       1000  64    8  512   64/8  2 off  2047 1024 -
+mask              grpo.mask                  1000  64    8  512   64/8  2 on   2047 1024 -
+short_cot         rloo                        650  64    8  512   64/8  2 off  2047 1024 -
+short_cot         ppo                         650  64    8  512   64/8  2 on   2047 1024 -
+short_cot         restem                       10 7100   8    -   64/8  8 off  2047 1024 -
+short_cot         dpo_positive                  1 7100  64    -   64/8  3 off  2047 1024 -
+# Episodes of the overlays branch_factor_{666,444,888} (spec §1.3); the table's 1024 is without overlay.
+short_cot         spo_tree                   1000  16    -  512  128/8  1 on   2047 1024 30
+tree_shapes       spo_tree.small             1000  16    -  384  128/8  1 on   2047 1024 30
+tree_shapes       spo_tree.large             1000  16    - 1024  128/8  1 on   2047 1024 30
+tree_std          spo_tree.std               1000  16    -  512  128/8  1 on   2047 1024 30
+policy_iteration  spo_tree.policy_iteration  1000  16    - 1024  128/8  1 off  2047 1024 30
+long_cot          grpo                       1000  64    8  512  128/2  1 off  2048 4096 -
+long_cot          grpo.mask                  1000  64    8  512  128/2  1 on   2048 4096 -
+long_cot          spo_tree                   1000  32    -  512  128/2  1 on   2048 4096 600
+# No config is shipped for 4K: the 2K row at another context (spec §3.7).
+long_cot          grpo.4k                    1000  64    8  512  128/2  1 off  4096 4096 -
+long_cot          spo_tree.4k                1000  32    -  512  128/2  1 on   4096 4096 600
+large             spo_chain                  1000  64    8  512  128/8  2 on   2048 1024 -
+qwen_half_gsm8k   spo_chain                  1000  64    8  512  128/2  1 on   1024 4096 -
+qwen_half_gsm8k   spo_tree                   1000  32    -  512  128/2  1 on   1024 4096 100
+qwen_math_math    grpo                       1000  64    8  512  128/2  1 off  1024 4096 -
+qwen_math_math    spo_chain                  1000  64    8  512  128/2  1 on   1024 4096 -
+qwen_math_math    spo_tree                   1000  16    -  512  128/2  1 on   1024 4096 100
+"""
+ROWS = [line.split() for line in SHIPPED.splitlines() if line and not line.startswith("#")]
+RUNS = [(key, method) for key, experiment in STUDY.experiments.items() for method in experiment.methods]
+
+
+def episodes(train: Train) -> str:
+    if isinstance(train.credit, Tree):
+        return str(train.credit.episodes_per_iteration)
+    if isinstance(train.credit, Chain | Group | Critic):
+        return str(train.problems_per_iteration * train.credit.samples_per_problem)
+    return "-"
+
+
+@pytest.mark.parametrize("row", ROWS, ids=lambda row: f"{row[0]}-{row[1]}")
+def test_settings_are_those_of_the_shipped_configs(row: list[str]) -> None:
+    experiment, method, *expected = row
+    train = train_settings(STUDY, method, experiment)
+    credit = train.credit
+    found = [
+        train.iterations,
+        train.problems_per_iteration,
+        getattr(credit, "samples_per_problem", "-"),
+        episodes(train),
+        f"{train.batch_episodes}/{train.loss.micro_batch_episodes}",
+        train.epochs,
+        {0.9: "on", None: "off"}[train.loss.probability_mask],
+        train.context_tokens,
+        train.max_response_tokens,
+        getattr(credit, "segment_tokens", "-"),
+    ]
+    assert list(map(str, found)) == expected
+
+
+@pytest.mark.parametrize(("experiment", "method"), RUNS)
+def test_every_run_has_what_all_official_runs_share(experiment: str, method: str) -> None:
+    train = train_settings(STUDY, method, experiment)
+    changing = {"probability_mask": None, "micro_batch_episodes": None, "objective": "clipped"}
+    assert dataclasses.replace(train.loss, **changing) == Loss(
+        clip_range=0.2, kl_coefficient=1e-4, kl_over="mask", kl_reduction="sequence_sum", whiten=True,
+        scope="micro_batch", beta=0.1, max_mean_ratio=10,
+    )  # fmt: skip
+    assert train.optimizer == Optimizer(
+        lr=1e-6, beta1=0.9, beta2=0.999, eps=1e-8, weight_decay=0, max_grad_norm=1, schedule="log_warmup_linear",
+        warmup_share=0.03, micro_batch_tokens=16384,
+    )  # fmt: skip
+    # Micro-batches are cut by episodes, never by tokens.
+    assert train.loss.micro_batch_episodes * train.context_tokens <= train.optimizer.micro_batch_tokens
+    rho_or_deepseek = STUDY.experiments[experiment].model in ("rho", "deepseek_math")
+    assert train.sampling == Sampling(temperature=0.6, top_p=0.9 if rho_or_deepseek else 1.0)
+    assert (train.validate_every, train.backend, train.dtype) == (
+        1 if method in ("restem", "dpo_positive") else 10, "vllm", "bfloat16",
+    )  # fmt: skip
+    graded = isinstance(train.credit, Group | Tree)
+    assert train.unfinished_reward == ("graded" if graded else "zero")
+
+
+def test_methods_estimate_as_the_official_code_does() -> None:
+    credit = {method: train_settings(STUDY, method).credit for method in STUDY.methods}
+    chain = Chain(partition=Partition(interval=5), rollouts_per_cut=9, first_segment="zero", zero_confident=True)
+    assert credit["spo_chain"] == credit["spo_chain.no_mask"] == chain
+    for interval in (2, 100):
+        changed = dataclasses.replace(chain, partition=Partition(interval=interval))
+        assert credit[f"spo_chain.int{interval}"] == changed
+    naive = credit["spo_chain.fixed_count"]
+    assert (naive.partition.name, naive.partition.segments, naive.zero_confident) == ("fixed_count", 4, False)
+    assert (naive.rollouts_per_cut, naive.first_segment) == (9, "zero")
+    assert credit["vineppo"] == Chain(partition=Partition(name="lines"), rollouts_per_cut=9, max_estimated_cuts=25)
+    assert credit["grpo"] == Group(baseline="mean", divide_by_std=True)
+    assert credit["rloo"] == Group(baseline="leave_one_out", divide_by_std=False)
+    assert credit["ppo"] == Critic(gamma=1, lam=1, lr=None, value_clip_range=0.2)
+    assert credit["dpo_positive"] == Pairs(samples_per_problem=64, pairs_per_problem=64, beta=0.3, penalty=50)
+    tree = credit["spo_tree"]
+    assert (tree.branches, tree.divide_by_std, tree.fill_by_repeating) == ((6, 6, 6), False, True)
+    assert tree.replay == Replay(max_age_iterations=8, max_per_problem=32, keep_surplus=False)
+    assert (credit["spo_tree.small"].branches, credit["spo_tree.large"].branches) == ((4, 4, 4), (8, 8, 8))
+    assert credit["spo_tree.std"].divide_by_std
+    assert credit["spo_tree.policy_iteration"].keep_zero_advantage and not tree.keep_zero_advantage
+    objective = {key: train_settings(STUDY, key).loss.objective for key in STUDY.methods}
+    assert [key for key, name in objective.items() if name != "clipped"] == ["spo_tree.policy_iteration"]
+    # 4 rollouts a state in the Qwen2.5-0.5B config, 9 in that of the Qwen2.5-1.5B base (spec §1.8).
+    assert train_settings(STUDY, "spo_chain", "qwen_half_gsm8k").credit.rollouts_per_cut == 4
+    assert train_settings(STUDY, "spo_chain", "qwen_math_math").credit.rollouts_per_cut == 9
+
+
+def test_prompts_are_the_published_ones() -> None:
+    prompts = {name: dataset.prompt for name, dataset in STUDY.datasets.items()}
+    short = "[MATH_TASK] Problem:\n{question}\n\nSolution:"
+    assert prompts["math_qwen"] == short
+    assert prompts["gsm8k"] == f"<s>{short}"
+    bar, space = "\uff5c", "\u2581"
+    begin = f"<{bar}begin{space}of{space}sentence{bar}>"
+    assert prompts["math_deepseek"] == begin + short
+    assert prompts["math"] == prompts["math500"] == prompts["aime24"] == (
+        f"{begin}<{bar}User{bar}>Solve the following math problem efficiently and clearly.  The last line of your "
+        "response should be of the following format: 'Therefore, the final answer is: $\\boxed{ANSWER}$. I hope it is "
+        "correct' (without quotes) where ANSWER is just the final number or expression that solves the problem. Think "
+        f"step by step before answering.\n\n{{question}}<{bar}Assistant{bar}><think>\n"
+    )  # fmt: skip
+    assert prompts["gsm8k_qwen"].startswith(f"{begin}<{bar}User{bar}>Solve the following math problem efficiently and")
+    assert prompts["gsm8k_qwen"].endswith(f"before answering.\n\n{{question}}<{bar}Assistant{bar}>")
+
+
+def test_the_4k_runs_go_on_from_the_2k_ones() -> None:
+    runs = config.runs(STUDY)
+    for method in ("grpo", "spo_tree"):
+        long, short = runs[f"r1_distill-math-{method}.4k-s42"], runs[f"r1_distill-math-{method}-s42"]
+        assert long.start == short.name and short.start is None
+        assert dataclasses.replace(long.train, context_tokens=2048) == short.train
+    assert {run.train.seed for run in runs.values()} == {42}
+
+
+def test_protocols_are_those_of_the_published_numbers() -> None:
+    found = {
+        name: (protocol.sampling.temperature, protocol.sampling.top_p, protocol.samples_per_problem)
+        for name, protocol in STUDY.protocols.items()
+    }
+    assert found == {
+        "gsm8k_official": (0.35, 1.0, 16),
+        "math_official": (0.35, 0.9, 16),
+        "greedy": (0.0, 1.0, 1),
+        "table1_official": (0.6, 0.95, 1),
+    }
+    used = {key: (experiment.contexts, experiment.protocols) for key, experiment in STUDY.experiments.items()}
+    assert used["short_cot"] == ((2047,), ("gsm8k_official",))
+    assert used["long_cot"] == ((2048, 4096, 32768), ("table1_official",))
+    assert used["large"] == ((4095,), ("math_official",))
+
+
+def test_every_figure_and_table_of_the_paper_has_its_target() -> None:
+    assert set(STUDY.figures) == {
+        "fig3a", "fig3b", "fig3c", "fig4a", "fig4b", "fig4c", "fig5a", "fig5b", "fig5c", "fig6", "fig8", "fig9",
+        "fig10", "fig11a", "fig11b", "fig11c", "fig11d", "fig12",
+    }  # fmt: skip
+    pictures = (*STUDY.figures.values(), *STUDY.tables.values())
+    shown = {picture.paper for picture in pictures if picture.paper is not None}
+    assert shown == set(layers.read(CONFIG / "paper_numbers.yaml"))
+
+
+def test_a_check_and_a_dry_run_need_no_hub(tmp_path: Path) -> None:
+    environment = os.environ | {"HF_HUB_OFFLINE": "1", "HF_HOME": str(tmp_path / "empty")}
+    overlay = str(CONFIG / "paper.yaml")
+    check = ["spo", "check", str(CONFIG / "config.yaml"), overlay]
+    dry = [
+        "snakemake",
+        "-n",
+        "-q",
+        "rules",
+        "-s",
+        str(ROOT / "Snakefile"),
+        "-d",
+        str(tmp_path),
+        "--configfile",
+        overlay,
+    ]
+    for command in (check, dry):
+        done = subprocess.run(
+            [sys.executable, "-m", *command], env=environment, cwd=ROOT, capture_output=True, text=True, timeout=120
+        )
+        assert done.returncode == 0, done.stderr
+        assert "study paper: 35 training runs" in done.stdout or "Job stats" in done.stdout + done.stderr
