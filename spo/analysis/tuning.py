@@ -43,9 +43,8 @@ def tuning_table(settings: Table, root: Path) -> Made:
         f"{study.dataset}, {captions.seeds(study)} a try. Bold: the best of its method by the mean of the last two "
         f"validations, of equal ones the smaller learning rate. Whole curve: mean over training. Seconds: of one run."
     )
-    return Made(
-        numbers, cells, captions.with_note(caption, settings), ("changes",), frozenset(np.flatnonzero(numbers["best"]))
-    )
+    noted = f"{caption} {settings.note}" if settings.note else caption
+    return Made(numbers, cells, noted, ("changes",), frozenset(np.flatnonzero(numbers["best"])))
 
 
 def _numbers(arm: Arm, own: pd.DataFrame, late: pd.Series) -> dict[str, object]:
