@@ -86,11 +86,11 @@ def _sequence(rng: np.random.Generator, least: int, most: int) -> tuple[int, ...
     return tuple(rng.integers(2, VOCABULARY, int(rng.integers(least, most))).tolist())
 
 
-def write_model(folder: Path, architecture: Architecture) -> None:
+def write_model(folder: Path, architecture: Architecture, vocabulary: int = VOCABULARY) -> None:
     """A random model folder that both backends open."""
-    config = transformer.qwen2_config(architecture, VOCABULARY, 1, 0)
+    config = transformer.qwen2_config(architecture, vocabulary, 1, 0)
     store.write_json(folder / "config.json", config)
-    weights = transformer.initial_weights(architecture, VOCABULARY, 0)
+    weights = transformer.initial_weights(architecture, vocabulary, 0)
     Engine(transformer.geometry(folder), weights, NO_EOS).save(folder)
 
 
@@ -105,16 +105,24 @@ def seconds(policy: Policy, requests: Sequence[Request]) -> float:
     return spent
 
 
-def product_rate(architecture: Architecture, rows: int = 256, repeats: int = 200) -> float:
+def product_rate(
+    architecture: Architecture, rows: int = 256, repeats: int = 200, dtype: torch.dtype = torch.float32
+) -> float:
     """Operations a second in the gate product of `rows` rows, the largest of a layer; median."""
-    a = torch.randn(rows, architecture.hidden_size)
-    b = torch.randn(architecture.hidden_size, 2 * architecture.intermediate_size)
+    a = torch.randn(rows, architecture.hidden_size, dtype=dtype)
+    b = torch.randn(architecture.hidden_size, 2 * architecture.intermediate_size, dtype=dtype)
     spent = []
     for _ in range(repeats):
         start = time.perf_counter()
         torch.mm(a, b)
         spent.append(time.perf_counter() - start)
     return 2 * a.numel() * b.shape[1] / float(np.median(spent))
+
+
+def matrices(geo: Geometry, intermediate_size: int) -> int:
+    """Weights that every token is multiplied with, those of the head included."""
+    attention = geo.hidden_size * geo.head_size * 2 * (geo.heads + geo.kv_heads)
+    return geo.layers * (attention + 3 * geo.hidden_size * intermediate_size) + geo.vocabulary_size * geo.hidden_size
 
 
 def operations(geo: Geometry, intermediate_size: int, requests: Sequence[Request]) -> float:
@@ -126,15 +134,12 @@ def operations(geo: Geometry, intermediate_size: int, requests: Sequence[Request
     >>> operations(geo, 3, [Request((1, 2), (7,), 1)])  # 2 (16 q + 16 k, v + 16 o + 36 mlp + 40 head) + 4 x 4 x 3
     296.0
     """
-    attention = geo.hidden_size * geo.head_size * 2 * (geo.heads + geo.kv_heads)
-    matrices = (
-        geo.layers * (attention + 3 * geo.hidden_size * intermediate_size) + geo.vocabulary_size * geo.hidden_size
-    )
+    weights = matrices(geo, intermediate_size)
     total = 0.0
     for request in requests:
         count, prompt = request.max_response_tokens, len(request.prompt_ids)
         contexts = count * prompt + count * (count + 1) / 2
-        total += len(request.keys) * (count * 2 * matrices + contexts * 4 * geo.layers * geo.heads * geo.head_size)
+        total += len(request.keys) * (count * 2 * weights + contexts * 4 * geo.layers * geo.heads * geo.head_size)
     return total
 
 

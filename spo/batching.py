@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import NamedTuple
 
+import numpy as np
 import torch
 from torch import Tensor
 
-from spo import seeds
+from spo import prefixes, seeds
 from spo.errors import UserError
 from spo.types import Episode
 
@@ -44,9 +45,8 @@ def collate(episodes: Sequence[Episode], pad_id: int, ref_logprobs: Sequence[Seq
     if not episodes:
         raise ValueError("no episodes")
     lengths = [len(episode.prompt_ids) + len(episode.response_ids) for episode in episodes]
-    shape = (len(episodes), max(lengths))
-    input_ids = torch.full(shape, pad_id, dtype=torch.int64)
-    mask = torch.zeros(shape[0], shape[1] - 1, dtype=torch.bool)
+    input_ids = torch.full((len(episodes), max(lengths)), pad_id, dtype=torch.int64)
+    mask = torch.zeros(input_ids[:, 1:].shape, dtype=torch.bool)
     for row, episode in enumerate(episodes):
         if not episode.prompt_ids:
             raise UserError(f"problem {episode.problem_id}: its prompt has no tokens; check the dataset's `prompt`")
@@ -86,14 +86,8 @@ def take(batch: Batch, rows: Sequence[int]) -> Batch:
     """
     index = torch.as_tensor(rows, dtype=torch.int64, device=batch.lengths.device)
     width = int(batch.lengths[index].max())
-    return Batch(
-        input_ids=batch.input_ids[index, :width],
-        lengths=batch.lengths[index],
-        **{
-            name: None if field is None else field[index, : width - 1]
-            for name, field in zip(Batch._fields[2:], batch[2:], strict=True)
-        },
-    )
+    of_responses = (None if field is None else field[index, : width - 1] for field in batch[2:])
+    return Batch(batch.input_ids[index, :width], batch.lengths[index], *of_responses)
 
 
 def micro_batches(
@@ -101,8 +95,8 @@ def micro_batches(
 ) -> list[tuple[int, ...]]:
     """Indices of sequences for one forward pass each: number x longest <= max_tokens, or a single longer sequence.
 
-    `sort` puts sequences of like length together, longest first, which wastes least padding and meets the largest pass
-    first; without it the given order is kept, as the official code's equal micro-batches need.
+    `sort` puts sequences of like length together, longest first; without it the given order is kept, as the official
+    code's equal micro-batches need.
 
     >>> micro_batches([3, 9, 4, 5, 30], max_tokens=12)
     [(4,), (1,), (3, 2), (0,)]
@@ -120,6 +114,28 @@ def micro_batches(
             group, longest = [], lengths[index]
         group.append(index)
     return [*groups, tuple(group)] if group else groups
+
+
+def shared_batches(ids: np.ndarray, max_tokens: int, max_episodes: int | None = None) -> list[tuple[int, ...]]:
+    """Indices of rows for one forward pass each, rows that begin alike together: at most `max_tokens` distinct tokens
+    (those with the same history count once, padding not at all) or a single longer row.
+
+    ids (B, L): right-padded with `prefixes.PADDING_ID`.
+
+    >>> shared_batches(prefixes.pad([(5, 6, 7), (8, 9, 9, 9), (5, 6, 6), (5, 6)]), max_tokens=4)
+    [(3, 2, 0), (1,)]
+    """
+    order = prefixes.alphabetical(ids)
+    lengths = prefixes.lengths(ids[order])
+    fresh = lengths - prefixes.shared_tokens(ids[order])
+    groups, tokens = [], 0
+    for row, length, new in zip(order.tolist(), lengths.tolist(), fresh.tolist(), strict=True):
+        if not groups or tokens + new > max_tokens or len(groups[-1]) == max_episodes:
+            groups.append([])
+            tokens, new = 0, length
+        groups[-1].append(row)
+        tokens += new
+    return [tuple(group) for group in groups]
 
 
 def shuffled_batches(count: int, batch_size: int, key: int) -> list[tuple[int, ...]]:

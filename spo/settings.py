@@ -115,8 +115,9 @@ class Optimizer:
     warmup_share: Share = 0.03
     """Part of all steps spent warming up."""
     micro_batch_tokens: Positive = 16384
-    """Padded tokens of one forward pass; memory grows with it, results do not depend on it beyond rounding
-    (except where `loss.scope` is `micro_batch`)."""
+    """Distinct tokens of one forward pass: those of several sequences with the same history are computed once, and
+    count once. Memory grows with it, results do not depend on it beyond rounding (except where `loss.scope` is
+    `micro_batch`: there, as with pairs, it is the number of sequences times the longest, and their order is kept)."""
 
 
 @settings

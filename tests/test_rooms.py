@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[1]
-GROUND = ("spo", "spo.types", "spo.errors", "spo.seeds", "spo.store", "spo.settings")
+GROUND = ("spo", "spo.types", "spo.errors", "spo.seeds", "spo.store", "spo.settings", "spo.prefixes")
 MATHS = ("spo.credit", "spo.losses", "spo.objectives", "spo.batching")
 WORLD = ("spo.data", "spo.grading", "spo.policy")
 MODELS = ("torch", "transformers", "tokenizers", "safetensors", "datasets", "vllm")

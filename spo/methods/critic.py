@@ -36,10 +36,7 @@ def collect(world: World, problems: Sequence[Problem], memory: Memory) -> Collec
 def values(
     model: ValueModel, sequences: Sequence[tuple[tuple[int, ...], tuple[int, ...]]], max_tokens: int
 ) -> list[tuple[float, ...]]:
-    """Values (T) of the state before each response token of each (prompt, response), float32, without gradients.
-
-    A pass has at most `max_tokens` padded ids, or one longer sequence.
-    """
+    """Values (T) of the state before each response token of each (prompt, response), float32, without gradients."""
     return at_responses(model.values, sequences, max_tokens)
 
 

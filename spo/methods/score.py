@@ -6,7 +6,8 @@ from collections.abc import Callable, Sequence
 
 import torch
 
-from spo.batching import micro_batches
+from spo import prefixes
+from spo.batching import shared_batches
 from spo.policy import Policy
 
 
@@ -25,14 +26,13 @@ def at_responses(
 ) -> list[tuple[float, ...]]:
     """What `model` says at the token before each response token, (T) a (prompt, response), without gradients.
 
-    `model` maps right-padded ids (B, L) to numbers (B, L or L-1); a pass has at most `max_tokens` padded
-    ids, or one longer sequence.
+    `model` maps ids (B, L), right-padded with `prefixes.PADDING_ID`, to numbers (B, L or L-1); passes are those of
+    `shared_batches`.
     """
     out: list[tuple[float, ...]] = [()] * len(sequences)
-    lengths = [len(prompt) + len(response) for prompt, response in sequences]
-    for batch in micro_batches(lengths, max_tokens):
-        longest = max(lengths[i] for i in batch)
-        ids = torch.tensor([sequences[i][0] + sequences[i][1] + (0,) * (longest - lengths[i]) for i in batch])
-        for row, i in zip(model(ids).tolist(), batch, strict=True):
-            out[i] = tuple(row[len(sequences[i][0]) - 1 : lengths[i] - 1])
+    rows = [prompt + response for prompt, response in sequences]
+    for batch in shared_batches(prefixes.pad(rows), max_tokens):
+        ids = torch.from_numpy(prefixes.pad([rows[i] for i in batch]))
+        for numbers, i in zip(model(ids).tolist(), batch, strict=True):
+            out[i] = tuple(numbers[len(sequences[i][0]) - 1 : len(rows[i]) - 1])
     return out

@@ -16,7 +16,8 @@ if TYPE_CHECKING:
 class Policy(Protocol):
     """A causal language model that can be sampled, differentiated and saved.
 
-    `torch.Tensor` shapes use B rows of L token ids, right-padded with anything: a causal model never looks ahead.
+    `torch.Tensor` shapes use B rows of L token ids, right-padded with `prefixes.PADDING_ID`. Padding need not be
+    computed, nor a token again that has the same history in another row.
     """
 
     def sample(self, requests: Sequence[Request], sampling: Sampling, batch_rows: int = 512) -> list[list[Sample]]:
@@ -25,7 +26,8 @@ class Policy(Protocol):
     def token_logprobs(self, input_ids: torch.Tensor, temperature: float) -> tuple[torch.Tensor, torch.Tensor]:
         """(log-probability of token j+1 given tokens 0..j, entropy of that distribution), both float32 (B, L-1).
 
-        The distribution is softmax(logits / temperature) over the whole vocabulary. Gradients flow when enabled.
+        The distribution is softmax(logits / temperature) over the whole vocabulary. Gradients flow when enabled. Where
+        token j+1 is padding the numbers mean nothing, but are finite.
         """
 
     def weights(self) -> Mapping[str, torch.Tensor]:
@@ -39,7 +41,7 @@ class ValueModel(Protocol):
     """A network that says what every state of a response is worth, such as PPO's critic."""
 
     def values(self, input_ids: torch.Tensor) -> torch.Tensor:
-        """Value of the state after token j, (B, L) float32, for right-padded input_ids (B, L); gradients flow."""
+        """Value of the state after token j, (B, L) float32, for input_ids (B, L) as in `Policy`; gradients flow."""
 
     def weights(self) -> Mapping[str, torch.Tensor]:
         """The live trainable parameters by their Hugging Face names, the head's under `value_head.*`."""

@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from spo import store
-from spo.policy import transformer
+from spo.policy import forest, forest_hf, transformer
 
 HEAD = ("value_head.weight", "value_head.bias")
 
@@ -18,13 +18,18 @@ HEAD = ("value_head.weight", "value_head.bias")
 class Critic:
     """A value model over a weight dictionary with Hugging Face names, the head under `value_head.*`.
 
-    `hidden` maps input_ids (B, L) to the backbone's last hidden states (B, L, D), after its final norm; it reads the
-    very tensors of `backbone`. `seed` draws the head: normal with std 1/sqrt(D + 1), bias 0; a folder that a critic was
-    saved to has its own, which is taken.
+    `hidden` maps input_ids (B, L) to the backbone's last hidden states (N, D), after its final norm, and says which of
+    them a token of input_ids has, (B, L); it reads the very tensors of `backbone`. `seed` draws the head: normal with
+    std 1/sqrt(D + 1), bias 0; a folder that a critic was saved to has its own, which is taken.
     """
 
     def __init__(
-        self, source: Path, backbone: dict[str, Tensor], hidden: Callable[[Tensor], Tensor], size: int, seed: int
+        self,
+        source: Path,
+        backbone: dict[str, Tensor],
+        hidden: Callable[[Tensor], tuple[Tensor, Tensor]],
+        size: int,
+        seed: int,
     ) -> None:
         self.source, self._hidden = source, hidden
         weight, bias = saved_head(source) or initial_head(size, seed)
@@ -33,7 +38,8 @@ class Critic:
 
     def values(self, input_ids: Tensor) -> Tensor:
         weight, bias = (self._weights[name] for name in HEAD)
-        return F.linear(self._hidden(input_ids).float(), weight, bias).squeeze(-1)
+        states, index = self._hidden(input_ids)
+        return F.linear(states.float(), weight, bias).squeeze(-1).index_select(0, index.flatten()).view(index.shape)
 
     def weights(self) -> dict[str, Tensor]:
         return self._weights
@@ -58,10 +64,11 @@ def open_engine(folder: Path, seed: int, dtype: str = "float32") -> Critic:
     geo = engine.geometry
     weights = {name: w for name, w in engine.weights().items() if name != "lm_head.weight" and name not in HEAD}
 
-    def hidden(input_ids: Tensor) -> Tensor:
+    def hidden(input_ids: Tensor) -> tuple[Tensor, Tensor]:
         cast = {name: weight.to(engine.train_dtype) for name, weight in weights.items()}
-        last, _ = transformer.forward(cast, geo, input_ids)
-        return transformer.norm(last, cast["model.norm.weight"], geo)
+        found = forest.forest(input_ids, engine.round_to)
+        last = transformer.forward_forest(cast, geo, found)
+        return transformer.norm(last, cast["model.norm.weight"], geo), found.index
 
     return Critic(folder, weights, hidden, geo.hidden_size, seed)
 
@@ -74,10 +81,11 @@ def open_hf(folder: Path, seed: int, dtype: str = "float32") -> Critic:
     backbone, prefix = policy.model.base_model, f"{policy.model.base_model_prefix}."
     weights = {name: weight for name, weight in policy.weights().items() if name.startswith(prefix)}
 
-    def hidden(input_ids: Tensor) -> Tensor:
+    def hidden(input_ids: Tensor) -> tuple[Tensor, Tensor]:
         low = policy.train_dtype == torch.bfloat16
         with torch.autocast(input_ids.device.type, torch.bfloat16, enabled=low):
-            return backbone(input_ids=input_ids, use_cache=False).last_hidden_state
+            out, index = forest_hf.run(backbone, input_ids)
+        return out.last_hidden_state.flatten(0, 1), index
 
     return Critic(folder, weights, hidden, backbone.config.hidden_size, seed)
 

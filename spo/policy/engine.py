@@ -12,15 +12,14 @@ from pathlib import Path
 
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 
 from spo.errors import UserError
-from spo.policy import fused, transformer
+from spo.policy import forest, fused, transformer
 from spo.policy.decode import Row, decode
 from spo.policy.transformer import Geometry, Weights
 from spo.types import Request, Sample, Sampling
 
-#: Lengths of bfloat16 passes are rounded up to multiples of this.
+#: Numbers of tokens in bfloat16 passes are rounded up to multiples of this.
 _BF16_STEP_TOKENS = 16
 
 
@@ -36,6 +35,11 @@ class Engine:
     def train_in(self, dtype: str) -> None:
         """Compute `token_logprobs` in `float32` or `bfloat16`; float32 where a processor only imitates the latter."""
         self.train_dtype = transformer.product_dtype(dtype, next(iter(self._weights.values())).device)
+
+    @property
+    def round_to(self) -> int:
+        """Kernels of bfloat16 products are compiled anew for each shape, so there had better be few."""
+        return _BF16_STEP_TOKENS if self.train_dtype == torch.bfloat16 else 1
 
     @classmethod
     def open(cls, folder: Path, eos_id: int, dtype: str = "float32") -> Engine:
@@ -71,14 +75,10 @@ class Engine:
 
     def token_logprobs(self, input_ids: Tensor, temperature: float) -> tuple[Tensor, Tensor]:
         weights = {name: weight.to(self.train_dtype) for name, weight in self._weights.items()}
-        length = input_ids.shape[1] - 1
-        # Kernels of bfloat16 products are compiled anew for each shape, so there had better be few.
-        spare = -length % _BF16_STEP_TOKENS if self.train_dtype == torch.bfloat16 else 0
-        hidden, _ = transformer.forward(weights, self.geometry, F.pad(input_ids[:, :-1], (0, spare)))
-        scaled = transformer.logits(weights, self.geometry, hidden[:, :length]).float() / temperature
-        logprobs = torch.log_softmax(scaled, dim=-1)
-        entropy = -(logprobs.detach().exp() * logprobs.detach()).sum(dim=-1)
-        return logprobs.gather(-1, input_ids[:, 1:].unsqueeze(-1)).squeeze(-1), entropy
+        found = forest.forest(forest.contexts(input_ids), self.round_to)
+        hidden = transformer.forward_forest(weights, self.geometry, found)
+        scaled = transformer.logits(weights, self.geometry, hidden).float() / temperature
+        return forest.predictions(scaled, found.index, input_ids)
 
     def sample(self, requests: Sequence[Request], sampling: Sampling, batch_rows: int = 512) -> list[list[Sample]]:
         rows = plan(requests)

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from spo import seeds
 from spo.errors import UserError
-from spo.policy import transformer
+from spo.policy import forest, forest_hf, transformer
 from spo.policy.sampling import choose
 from spo.types import Request, Sample, Sampling
 
@@ -24,6 +24,7 @@ class HfPolicy:
         self.model, self.eos_id, self.source = model, eos_id, source
         self.train_dtype = transformer.product_dtype(dtype, model.device)
         self._weights = dict(model.named_parameters())
+        forest_hf.install(model)
 
     @classmethod
     def open(cls, folder: Path, eos_id: int, dtype: str = "float32") -> HfPolicy:
@@ -47,10 +48,8 @@ class HfPolicy:
     def token_logprobs(self, input_ids: Tensor, temperature: float) -> tuple[Tensor, Tensor]:
         low = self.train_dtype == torch.bfloat16
         with torch.autocast(input_ids.device.type, torch.bfloat16, enabled=low):
-            logits = self.model(input_ids=input_ids[:, :-1], use_cache=False).logits.float() / temperature
-        logprobs = torch.log_softmax(logits, dim=-1)
-        entropy = -(logprobs.detach().exp() * logprobs.detach()).sum(dim=-1)
-        return logprobs.gather(-1, input_ids[:, 1:].unsqueeze(-1)).squeeze(-1), entropy
+            out, index = forest_hf.run(self.model, forest.contexts(input_ids))
+        return forest.predictions(out.logits.flatten(0, 1).float() / temperature, index, input_ids)
 
     @torch.no_grad()
     def sample(self, requests: Sequence[Request], sampling: Sampling, batch_rows: int = 256) -> list[list[Sample]]:

@@ -15,6 +15,8 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from spo.errors import UserError
+from spo.policy.forest import Forest
+from spo.policy.forest import attend as attend_history
 from spo.settings import Architecture
 
 Weights = dict[str, Tensor]
@@ -199,6 +201,35 @@ def forward(
             kept.append((k, v))
         hidden = feed_forward(weights, geo, layer, hidden, attend(q, k, v).transpose(1, 2).flatten(2))
     return hidden, kept
+
+
+def forward_forest(weights: Weights, geo: Geometry, found: Forest) -> Tensor:
+    """Hidden states (N, D) of distinct tokens before the final norm."""
+    hidden = F.embedding(found.ids, weights["model.embed_tokens.weight"])
+    rotated = geo.heads + geo.kv_heads
+    # Contiguous, so that a product with all heads is one loop.
+    turns = torch.complex(*rope(geo, found.positions)).unsqueeze(1).expand(-1, rotated, -1).contiguous()
+    for layer in range(geo.layers):
+        normed = norm(hidden, weights[f"model.layers.{layer}.input_layernorm.weight"], geo)
+        heads = F.linear(normed, *_joint_projection(weights, geo, layer)).unflatten(-1, (-1, geo.head_size))
+        pairs = torch.view_as_complex(heads[:, :rotated].float().unflatten(-1, (-1, 2)))
+        q, k = torch.view_as_real(pairs * turns).flatten(-2).to(heads.dtype).split((geo.heads, geo.kv_heads), dim=1)
+        hidden = feed_forward(weights, geo, layer, hidden, attend_history(q, k, heads[:, rotated:], found))
+    return hidden
+
+
+def _joint_projection(weights: Weights, geo: Geometry, layer: int) -> tuple[Tensor, Tensor | None]:
+    """Weight and bias that give queries, keys and values at once: queries divided by the root of E, and the two halves
+    of each head of queries and keys interleaved, as pairs that rotate like complex numbers."""
+
+    def joint(part: str) -> Tensor | None:
+        q, k, v = (weights.get(f"model.layers.{layer}.self_attn.{name}_proj.{part}") for name in "qkv")
+        if q is None:
+            return None
+        rotating = torch.cat((q * geo.head_size**-0.5, k)).unflatten(0, (-1, 2, geo.head_size // 2))
+        return torch.cat((rotating.transpose(1, 2).flatten(0, 2), v))
+
+    return joint("weight"), joint("bias")
 
 
 def attend(q: Tensor, k: Tensor, v: Tensor) -> Tensor:

@@ -8,12 +8,13 @@ from typing import NamedTuple
 
 from torch import Tensor
 
-from spo.batching import Batch, collate, micro_batches, spread, take
+from spo.batching import Batch, collate, micro_batches, shared_batches, spread, take
 from spo.errors import RunFailure
 from spo.losses import LossOut, policy_loss, whiten_and_count
 from spo.methods.world import ValueTarget
 from spo.objectives import nll_loss, policy_iteration_loss, preference_loss, value_loss
 from spo.policy import Policy, ValueModel
+from spo.prefixes import PADDING_ID
 from spo.settings import Loss, Train
 from spo.training.descent import Descent
 from spo.types import Episode
@@ -53,7 +54,7 @@ def policy_step(
     reference: one sequence (T) an episode, log-probabilities under the starting policy; None where the objective does
     not compare. A step whose mean ratio is beyond the limit changes nothing and has `skipped` 1.
     """
-    batch = collate(episodes, 0, reference)
+    batch = collate(episodes, PADDING_ID, reference)
     plan = OBJECTIVES[objective].plan(batch, train)
     sums = {"response_tokens": float(batch.response_mask.sum())} | _backward(policy, plan, episodes)
     if sums.get("ratio", 0.0) > plan.max_mean_ratio * max(1.0, sums["tokens"]):
@@ -65,7 +66,7 @@ def policy_step(
 
 def nll_step(policy: Policy, descent: Descent, episodes: Sequence[Episode]) -> dict[str, float]:
     """One optimizer step on the negative log-likelihood of the responses."""
-    plan = _nll_plan(collate(episodes, 0), descent.settings.micro_batch_tokens)
+    plan = _nll_plan(collate(episodes, PADDING_ID), descent.settings.micro_batch_tokens)
     sums = _backward(policy, plan, episodes)
     norm, lr = descent.step()
     return sums | {"grad_norm": norm, "lr": lr}
@@ -79,11 +80,11 @@ def value_step(
     clip_range: float | None,
 ) -> dict[str, float]:
     """One optimizer step of a critic; returns its sums for the metrics."""
-    lengths = [len(episode.prompt_ids) + len(episode.response_ids) for episode in episodes]
     tokens = float(sum(len(episode.response_ids) for episode in episodes))
+    whole = collate(episodes, PADDING_ID)
     sums: dict[str, float] = {}
-    for rows in micro_batches(lengths, descent.settings.micro_batch_tokens):
-        batch = collate([episodes[i] for i in rows], 0)
+    for rows in _shared_groups(whole, descent.settings.micro_batch_tokens):
+        batch = take(whole, rows)
         returns = spread([targets[i].returns for i in rows], batch.response_mask)
         old = spread([targets[i].old_values for i in rows], batch.response_mask)
         values = critic.values(batch.input_ids)[:, :-1]
@@ -110,18 +111,18 @@ def _backward(policy: Policy, plan: Plan, episodes: Sequence[Episode]) -> dict[s
 
 
 def _clipped_plan(batch: Batch, train: Train) -> Plan:
-    """`loss.scope` says over what Z and whitening are taken, and with it whether rows may be sorted by length."""
+    """`loss.scope` says over what Z and whitening are taken, and with it whether rows may be put in another order."""
     loss, temperature = train.loss, train.sampling.temperature
-    tokens, lengths = train.optimizer.micro_batch_tokens, batch.lengths.tolist()
+    tokens = train.optimizer.micro_batch_tokens
     if loss.scope == "batch":
         batch, count, sequences = whiten_and_count(batch, loss)
-        groups = micro_batches(lengths, tokens, loss.micro_batch_episodes)
+        groups = _shared_groups(batch, tokens, loss.micro_batch_episodes)
 
         def part_of_batch(logprobs: Tensor, part: Batch) -> LossOut:
             return policy_loss(logprobs, part, loss, denominator=count, sequences=sequences)
 
         return Plan(batch, groups, part_of_batch, temperature, loss.max_mean_ratio)
-    groups = micro_batches(lengths, tokens, loss.micro_batch_episodes, sort=False)
+    groups = micro_batches(batch.lengths.tolist(), tokens, loss.micro_batch_episodes, sort=False)
 
     def scope_of_its_own(logprobs: Tensor, part: Batch) -> LossOut:
         out = policy_loss(logprobs, part, loss)
@@ -134,7 +135,7 @@ def _policy_iteration_plan(batch: Batch, train: Train) -> Plan:
     beta, sequences = train.loss.beta, float(len(batch.lengths))
     return Plan(
         batch,
-        micro_batches(batch.lengths.tolist(), train.optimizer.micro_batch_tokens),
+        _shared_groups(batch, train.optimizer.micro_batch_tokens),
         lambda logprobs, part: policy_iteration_loss(logprobs, part, beta, sequences=sequences),
         train.sampling.temperature,
     )
@@ -158,7 +159,7 @@ def _nll_plan(batch: Batch, micro_batch_tokens: int) -> Plan:
     tokens = float(batch.response_mask.sum())
     return Plan(
         batch,
-        micro_batches(batch.lengths.tolist(), micro_batch_tokens),
+        _shared_groups(batch, micro_batch_tokens),
         lambda logprobs, part: nll_loss(logprobs, part.response_mask, denominator=tokens),
         1.0,
     )
@@ -170,6 +171,10 @@ OBJECTIVES: dict[str, Objective] = {
     "preference": Objective(_preference_plan, lambda loss: True, together=2),
     "nll": Objective(lambda batch, train: _nll_plan(batch, train.optimizer.micro_batch_tokens), lambda loss: False),
 }
+
+
+def _shared_groups(batch: Batch, max_tokens: int, max_episodes: int | None = None) -> list[tuple[int, ...]]:
+    return shared_batches(batch.input_ids.numpy(force=True), max_tokens, max_episodes)
 
 
 def _add(sums: dict[str, float], out: LossOut) -> None:

@@ -7,8 +7,8 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from spo import seeds
-from spo.batching import collate, micro_batches, shuffled_batches, take
+from spo import prefixes, seeds
+from spo.batching import collate, micro_batches, shared_batches, shuffled_batches, take
 from spo.errors import UserError
 from spo.types import Episode
 
@@ -88,6 +88,29 @@ def test_sorting_saves_padding():
         for sort in (True, False)
     }
     assert padded == {True: sum(lengths), False: 40 * 100}
+
+
+def distinct(rows) -> int:
+    return len({row[:end] for row in rows for end in range(1, len(row) + 1)})
+
+
+@given(
+    st.lists(st.lists(st.integers(2, 3), min_size=1, max_size=8).map(tuple), max_size=20),
+    st.integers(1, 40),
+    st.none() | st.integers(1, 5),
+)
+def test_shared_batches_hold_everything_once_within_the_limits(rows, max_tokens, max_episodes):
+    groups = shared_batches(prefixes.pad(rows), max_tokens, max_episodes)
+    members = [index for group in groups for index in group]
+    assert sorted(members) == list(range(len(rows)))
+    assert [rows[i] for i in members] == sorted(rows)
+    for group in groups:
+        assert len(group) == 1 or distinct([rows[i] for i in group]) <= max_tokens
+        assert max_episodes is None or len(group) <= max_episodes
+    for group, following in zip(groups, groups[1:], strict=False):
+        # A group ends only where the next row does not fit.
+        fuller = [rows[i] for i in (*group, following[0])]
+        assert len(group) == max_episodes or distinct(fuller) > max_tokens
 
 
 @given(st.integers(0, 50), st.integers(1, 12), st.integers(0, 2**64 - 1))

@@ -27,3 +27,20 @@ def test_rollouts_writes_one_row_a_shape(tmp_path):
         assert 0 < float(row["engine_over_floor"]) < 1
         speeds = float(row["engine_tokens_per_s"]) / float(row["hf_tokens_per_s"])
         assert float(row["engine_over_hf"]) == pytest.approx(speeds, rel=1e-2)
+
+
+@pytest.mark.slow
+def test_training_writes_one_row_a_way(tmp_path):
+    pytest.importorskip("trl", reason="trl is not installed: pip install -e '.[test]'")
+    output = tmp_path / "training.csv"
+    command = [sys.executable, "benchmarks/training.py", "--shapes", "tree_444", "--repeats", "1"]
+    subprocess.run([*command, "--output", str(output)], cwd=ROOT, env=os.environ, check=True, capture_output=True)
+    rows = {(row["way"], row["dtype"]): row for row in csv.DictReader(output.read_text().splitlines())}
+    assert set(rows) == {(way, "float32") for way in ("trl", "padded", "hf", "engine")} | {
+        (way, "bfloat16") for way in ("trl", "padded", "engine")
+    }
+    for (way, dtype), row in rows.items():
+        assert int(row["rows"]) == 32 and float(row["distinct_share"]) < 0.6
+        assert float(row["floor_over_this"]) < 1
+        seconds = float(rows["trl", dtype]["seconds"]) / float(row["seconds"])
+        assert float(row["trl_over_this"]) == pytest.approx(seconds, rel=1e-2), way

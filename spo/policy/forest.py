@@ -1,0 +1,196 @@
+"""Rows of token ids as a forest: a token with the same history in several rows is one token, and padding is none.
+
+What a network does token by token it does on the N distinct tokens; only attention knows which token follows which.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.utils.checkpoint import checkpoint
+
+from spo import prefixes
+
+#: Tokens of a row whose attention is one product, or this share of the longest row if that is more. Fewer waste less on
+#: keys that a token must not see, more make fewer and larger products and gather a row's keys less often.
+_CHUNK_TOKENS, _CHUNK_SHARE = 64, 1 / 16
+#: Chunks go together if the shortest context is at least this share of the longest.
+_LIKE_LENGTH = 0.75
+#: Products of a query with a key, a head, in one go; bounds the memory of a pass over long rows.
+_MAX_PRODUCTS = 1 << 22
+#: Longest context whose attention weights are kept for the backward pass; beyond, they are computed again.
+_KEPT_TOKENS = 512
+
+
+class Chunks(NamedTuple):
+    """C stretches of rows, of at most Q tokens each, which attend to at most the first K tokens of their rows."""
+
+    queries: Tensor
+    """(C, Q) int64: distinct tokens; 0 beyond the end of a stretch."""
+    keys: Tensor
+    """(C, K) int64: distinct tokens; 0 beyond the end of a row."""
+    starts: Tensor
+    """(C) int64: columns of the first queries."""
+
+
+class Forest(NamedTuple):
+    """N distinct tokens of B rows of at most L tokens."""
+
+    ids: Tensor
+    """(N) int64; 0 for those that only round their number up, at the end."""
+    positions: Tensor
+    """(N) int64: columns."""
+    index: Tensor
+    """(B, L) int64: which distinct token stands there; 0 in padding."""
+    chunks: tuple[Chunks, ...]
+    """Every distinct token is a query once."""
+    slots: Tensor
+    """(N) int64: where the token stands among the queries of all chunks, one after another."""
+
+
+def forest(input_ids: Tensor, round_to: int = 1) -> Forest:
+    """Find the distinct tokens of input_ids (B, L), right-padded with `prefixes.PADDING_ID`.
+
+    Their number and the sizes of chunks are rounded up to multiples of `round_to`.
+
+    >>> found = forest(torch.tensor([[5, 6, 7], [5, 6, 8], [5, -1, -1]]))
+    >>> found.ids.tolist(), found.positions.tolist(), found.index.tolist()
+    ([5, 6, 7, 8], [0, 1, 2, 2], [[0, 1, 2], [0, 1, 3], [0, 0, 0]])
+    """
+    given = input_ids.numpy(force=True)
+    # A pass over nothing would leave nothing to differentiate.
+    ids = given if (given != prefixes.PADDING_ID).any() else np.zeros((len(given), 1), np.int64)
+    order = prefixes.alphabetical(ids)
+    ids = ids[order]
+    ends, starts = prefixes.lengths(ids), prefixes.shared_tokens(ids)
+    columns = np.arange(ids.shape[1])
+    own = (columns >= starts[:, None]) & (columns < ends[:, None])
+    # The last row so far that has a column of its own there has it in common with all rows since.
+    owner = np.maximum.accumulate(np.where(own, np.arange(len(ids))[:, None], 0), axis=0)
+    index = np.where(columns < ends[:, None], (np.cumsum(ends - starts) - ends)[owner] + columns, 0)
+    spare = -int(own.sum()) % round_to
+    chunks = _chunks(index, starts, ends, round_to)
+    queries = np.concatenate([chunk[0].ravel() for chunk in chunks])
+    slots = np.zeros(own.sum() + spare, np.int64)
+    slots[queries[queries >= 0]] = np.flatnonzero(queries >= 0)
+    placed = np.empty_like(index)
+    placed[order] = index
+
+    def tensor(array: np.ndarray) -> Tensor:
+        return torch.from_numpy(np.ascontiguousarray(array)).to(input_ids.device)
+
+    return Forest(
+        ids=tensor(np.pad(ids[own], (0, spare))),
+        positions=tensor(np.pad(np.nonzero(own)[1], (0, spare))),
+        index=tensor(placed[:, : given.shape[1]]),
+        chunks=tuple(Chunks(tensor(q.clip(0)), tensor(k), tensor(s)) for q, k, s in chunks),
+        slots=tensor(slots),
+    )
+
+
+def contexts(input_ids: Tensor) -> Tensor:
+    """The tokens of input_ids (B, L) that predict another, (B, L-1): all but the last of each row.
+
+    >>> contexts(torch.tensor([[5, 6, 7], [8, 9, -1]])).tolist()
+    [[5, 6], [8, -1]]
+    """
+    return input_ids[:, :-1].masked_fill(input_ids[:, 1:] == prefixes.PADDING_ID, prefixes.PADDING_ID)
+
+
+def predictions(logits: Tensor, index: Tensor, input_ids: Tensor) -> tuple[Tensor, Tensor]:
+    """(log-probability of token j+1 of each row, entropy of its distribution), both (B, L-1), 0 in padding.
+
+    logits (N, V) float32; index (B, L-1): which of the N belongs to token j of input_ids (B, L).
+    """
+    followed = input_ids[:, 1:] != prefixes.PADDING_ID
+    sources, targets = index[followed], input_ids[:, 1:][followed]
+    logprobs = torch.log_softmax(logits, dim=-1)
+    entropy = -(logprobs.detach().exp() * logprobs.detach()).sum(dim=-1)
+    chosen = logprobs.flatten().index_select(0, sources * logits.shape[-1] + targets)
+    empty = logits.new_zeros(followed.shape)
+    return empty.masked_scatter(followed, chosen), empty.masked_scatter(followed, entropy[sources])
+
+
+def _chunks(
+    index: np.ndarray, starts: np.ndarray, ends: np.ndarray, round_to: int
+) -> list[tuple[np.ndarray, np.ndarray, np.ndarray]]:
+    """Queries (C, Q), -1 beyond the end of a stretch, keys (C, K) and starts (C) of each group of chunks.
+
+    index (B, L) as in `Forest`; the columns [start, end) of a row are its own.
+    """
+    pieces = -(-(ends - starts) // max(_CHUNK_TOKENS, int(_CHUNK_SHARE * index.shape[1])))
+    rows = np.repeat(np.arange(len(index)), pieces)
+    piece = np.arange(len(rows)) - np.repeat(np.cumsum(pieces) - pieces, pieces)
+    first, last = (starts[rows] + (ends - starts)[rows] * (piece + i) // pieces[rows] for i in (0, 1))
+    out = []
+    for group in _alike(first, last):
+        most = _round_up(int((last - first)[group].max()), round_to)
+        longest = _round_up(int(last[group].max()), round_to)
+        step = max(1, _MAX_PRODUCTS // (most * longest))
+        for start in range(0, len(group), step):
+            part = group[start : start + step]
+            at = first[part, None] + np.arange(most)
+            queries = np.where(at < last[part, None], _take(index, rows[part], at), -1)
+            keys = _take(index, rows[part], np.arange(longest)[None])
+            out.append((queries, keys, first[part]))
+    return out
+
+
+def _alike(first: np.ndarray, last: np.ndarray) -> list[np.ndarray]:
+    """Chunks with columns [first, last) in groups of like context, longest first."""
+    order = np.lexsort((first, -last))
+    groups, begin = [], 0
+    for i in range(1, len(order) + 1):
+        if i == len(order) or last[order[i]] < _LIKE_LENGTH * last[order[begin]]:
+            groups.append(order[begin:i])
+            begin = i
+    return groups
+
+
+def _take(index: np.ndarray, rows: np.ndarray, columns: np.ndarray) -> np.ndarray:
+    """index[row, column] for rows (C) and columns (C or 1, M); 0 beyond the last column."""
+    inside = columns < index.shape[1]
+    return np.where(inside, index[rows[:, None], np.where(inside, columns, 0)], 0)
+
+
+def _round_up(number: int, multiple: int) -> int:
+    return -(-number // multiple) * multiple
+
+
+def attend(q: Tensor, k: Tensor, v: Tensor, found: Forest) -> Tensor:
+    """Attention of each distinct token to itself and its history.
+
+    q (N, H, E), already divided by the root of E; k and v (N, G, E); (N, H * E).
+    """
+    parts = []
+    for chunk in found.chunks:
+        if chunk.keys.shape[1] > _KEPT_TOKENS and torch.is_grad_enabled():
+            parts.append(checkpoint(_attend, q, k, v, chunk, use_reentrant=False, preserve_rng_state=False))
+        else:
+            parts.append(_attend(q, k, v, chunk))
+    return torch.cat(parts).index_select(0, found.slots)
+
+
+def _attend(q: Tensor, k: Tensor, v: Tensor, chunk: Chunks) -> Tensor:
+    """(C Q, H E) of one group of chunks; the query heads of one key head share one product."""
+    (count, most), longest = chunk.queries.shape, chunk.keys.shape[1]
+    (_, heads, size), kv_heads = q.shape, k.shape[1]
+    queries = q.index_select(0, chunk.queries.flatten()).view(count, most, kv_heads, -1, size)
+    queries = queries.transpose(1, 2).reshape(count * kv_heads, -1, size)
+    keys, values = (
+        x.index_select(0, chunk.keys.flatten())
+        .view(count, longest, kv_heads, size)
+        .transpose(1, 2)
+        .reshape(count * kv_heads, longest, size)
+        for x in (k, v)
+    )
+    scores = (queries @ keys.transpose(1, 2)).view(count, kv_heads, most, -1, longest)
+    at = chunk.starts[:, None] + torch.arange(most, device=q.device)
+    hidden = torch.arange(longest, device=q.device) > at[..., None]
+    hide = torch.zeros(hidden.shape, dtype=scores.dtype, device=q.device).masked_fill_(hidden, float("-inf"))
+    scores += hide[:, None, :, None]
+    attended = scores.softmax(dim=-1).view(count * kv_heads, -1, longest) @ values
+    return attended.view(count, kv_heads, most, -1).transpose(1, 2).reshape(count * most, heads * size)
