@@ -91,7 +91,7 @@ def locked(folder: str | Path) -> Iterator[None]:
 def read_json(path: str | Path) -> Any:
     """The JSON value in `path`; UserError names the file and what is wrong with it."""
     try:
-        return _decode(_read(path))
+        return _decode(_read(path), _refuse_constant)
     except ValueError as error:
         raise UserError(f"{path}: {error}") from None
 
@@ -104,21 +104,44 @@ def read_jsonl(
     Raises UserError `path:line: reason` for the first bad line, with the number of further ones: bad JSON, not an
     object, a `required` field that is missing or null, or a ValueError of `check(row)`.
     """
-    rows, bad = [], []
+    bad: list[str] = []
+    rows = list(good_rows(path, bad, required, check))
+    if bad:
+        raise UserError(first_of(bad))
+    return rows
+
+
+def good_rows(
+    path: str | Path,
+    bad: list[str],
+    required: Sequence[str] = (),
+    check: Callable[[dict[str, Any]], object] = bool,
+    constant: Callable[[str], float] | None = None,
+) -> Iterator[dict[str, Any]]:
+    """The good lines of `path`, as `read_jsonl` has them; of each bad line, `path:line: reason` is appended to `bad`.
+
+    `constant` reads NaN, Infinity and -Infinity, which are refused without it: `float` leaves them to `check`.
+    """
     # Not splitlines: a JSON string may hold U+2028 and other characters that it takes for line ends.
     for number, line in enumerate(_read(path).split(b"\n"), start=1):
         if not line.strip():
             continue
         try:
-            row = _row(line, required)
+            row = _row(line, required, constant or _refuse_constant)
             check(row)
-            rows.append(row)
         except ValueError as error:
             bad.append(f"{path}:{number}: {error}")
-    if bad:
-        more = f" (and {len(bad) - 1} more bad lines)" if len(bad) > 1 else ""
-        raise UserError(bad[0] + more)
-    return rows
+        else:
+            yield row
+
+
+def first_of(bad: Sequence[str]) -> str:
+    """The first of some errors, with the number of further ones.
+
+    >>> first_of(["a:1: not valid JSON", "a:2: expected a JSON object"])
+    'a:1: not valid JSON (and 1 more bad lines)'
+    """
+    return bad[0] + (f" (and {len(bad) - 1} more bad lines)" if len(bad) > 1 else "")
 
 
 def sha256_file(path: str | Path) -> str:
@@ -130,8 +153,8 @@ def sha256_file(path: str | Path) -> str:
         raise UserError(f"{path}: cannot be read: {error.strerror or error}") from error
 
 
-def _row(line: bytes, required: Sequence[str]) -> dict[str, Any]:
-    row = _decode(line)
+def _row(line: bytes, required: Sequence[str], constant: Callable[[str], float]) -> dict[str, Any]:
+    row = _decode(line, constant)
     if not isinstance(row, dict):
         raise ValueError(f"expected a JSON object, found {_KINDS.get(type(row), 'a number')}")
     missing = [name for name in required if row.get(name) is None]
@@ -155,9 +178,9 @@ def _read(path: str | Path) -> bytes:
         raise UserError(f"{path}: cannot be read: {error.strerror or error}") from error
 
 
-def _decode(data: bytes) -> Any:
+def _decode(data: bytes, constant: Callable[[str], float]) -> Any:
     try:
-        return json.loads(data.decode(), parse_constant=_refuse_constant)
+        return json.loads(data.decode(), parse_constant=constant)
     except UnicodeDecodeError as error:
         raise ValueError(f"not UTF-8 at byte {error.start}") from None
     except json.JSONDecodeError as error:

@@ -66,46 +66,27 @@ def run(
 def grade_file(source: Path, grader: Grader, output: Path) -> None:
     """Write to `output` each line of `source` with its `correct`, `extracted`, `reason`, `grader` and `version`.
 
-    Lines are JSON objects with the texts `answer` and `response`; other fields are kept, and so is the order. Good
-    lines are written even if there are bad ones; then UserError `source:line: reason` names the first of these.
+    Lines (gzip or plain) are JSON objects with the texts `answer` and `response`; other fields are kept, and so is the
+    order. Good lines are written even if there are bad ones; then UserError `source:line: reason` names the first.
     """
     rows, bad = [], []
-    try:
-        lines = Path(source).read_bytes().removeprefix(b"\xef\xbb\xbf").split(b"\n")
-    except OSError as error:
-        raise UserError(f"{source}: cannot be read: {error.strerror or error}") from error
-    for number, line in enumerate(lines, start=1):
-        if not line.strip():
-            continue
-        try:
-            row = _row(line)
-        except ValueError as error:
-            bad.append(f"{source}:{number}: {error}")
-            continue
+    for row in store.good_rows(source, bad, check=_check, constant=float):
         verdict = grader.grade(row["answer"], row["response"])
         found = {"correct": verdict.correct, "extracted": verdict.extracted, "reason": verdict.reason}
         rows.append(row | found | {"grader": grader.name, "version": grader.version})
     store.write_jsonl(output, rows)
     if bad:
-        more = f" (and {len(bad) - 1} more bad lines)" if len(bad) > 1 else ""
-        raise UserError(f"{bad[0]}{more}; the {len(rows)} good lines are graded in {output}")
+        raise UserError(f"{store.first_of(bad)}; the {len(rows)} good lines are graded in {output}")
 
 
-def _row(line: bytes) -> dict[str, object]:
+def _check(row: Mapping[str, object]) -> None:
+    """ValueError for a row that cannot be graded, or not be written again."""
+    for name in ("answer", "response"):
+        if not isinstance(row.get(name), str):
+            raise ValueError(f"field {name!r} is missing or no text")
     try:
-        row = json.loads(line.decode())
         json.dumps(row, allow_nan=False)
-    except UnicodeDecodeError as error:
-        raise ValueError(f"not UTF-8 at byte {error.start}") from None
-    except json.JSONDecodeError as error:
-        raise ValueError(f"not valid JSON: {error.msg} at column {error.colno}") from None
     except ValueError:
         raise ValueError("not valid JSON: a value is not a finite number") from None
     except RecursionError:
         raise ValueError("not valid JSON: nested too deeply") from None
-    if not isinstance(row, dict):
-        raise ValueError("expected a JSON object")
-    for name in ("answer", "response"):
-        if not isinstance(row.get(name), str):
-            raise ValueError(f"field {name!r} is missing or no text")
-    return row

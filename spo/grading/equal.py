@@ -7,19 +7,24 @@ unless the reference is itself a decimal with two places or more that the value 
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Sequence
 
-from spo.grading import pool, values
+from spo.grading import pool, values, words
 from spo.grading.latex import LONGEST_ANSWER, flat
 from spo.grading.parse import parse
-from spo.grading.symbols import NUMBER_WORDS
 from spo.grading.tokens import Unreadable
 from spo.grading.trees import EXPRESSIONS, INFINITY, Tree, has, with_sign
 from spo.grading.verdicts import DIFFERENT, EQUAL
 
 _EVERYTHING = ("tuple", "(", ")", ("-", INFINITY), INFINITY)
+_ENDS_OF_POINTS = (("(", ")"), ("[", "]"))
 _MOST_ITEMS = 50
 _NEGATIONS = {"no", "not", "neither", "nor", "never", "non"}
+# What an answer says more than the reference: 12 \pmod{13}
+_MODULUS = re.compile(r"(?:\\[pb]?mod(?![a-z])|\(?\s*\\text\s*\{\s*\(?\s*mod\b|\(\s*mod\b).*", re.DOTALL)
+# What a reference says may be left out: the base of a numeral with letters or digits, the half of the day.
+_LEFT_OUT = re.compile(r"([0-9A-Z]*\d[0-9A-Z]*)_\{\d\d\}|(\d\d?:\d\d)[ap]m")
 
 
 def compare(reference: str, answer: str) -> str:
@@ -30,13 +35,25 @@ def compare(reference: str, answer: str) -> str:
     """
     if len(answer) > LONGEST_ANSWER:
         return DIFFERENT
-    if flat(reference) == flat(answer):
+    if "mod" not in reference:
+        answer = _MODULUS.sub("", answer)
+    if _same_text(flat(reference), flat(answer)):
         return EQUAL
     try:
-        trees = _settled(parse(reference)), _settled(parse(answer))
+        expected = _settled(parse(reference))
+        outcome = _compared(expected, _settled(parse(answer)))
+        if outcome == DIFFERENT and expected[0] == "list":
+            outcome = _compared(expected, _settled(parse(answer, thousand=False)))
     except Unreadable:
         return DIFFERENT
-    return _compared(*trees)
+    return outcome
+
+
+def _same_text(reference: str, answer: str) -> bool:
+    """Equal up to what may be left out; a choice such as B may be answered with its value too: `(B) 12`."""
+    if reference == answer or ((more := _LEFT_OUT.fullmatch(reference)) and answer in more.groups()):
+        return True
+    return bool(re.fullmatch(r"[A-H]", reference) and re.fullmatch(rf"\({reference}\)(?!.*\([A-H]\))[^,;].*", answer))
 
 
 # ---- structure -------------------------------------------------------------------------------------------------------
@@ -52,14 +69,14 @@ def _compared(reference: Tree, answer: Tree) -> str:
         return _collections(reference, answer)
     if "union" in kinds:
         return _unordered(_parts(reference, "union"), _parts(answer, "union"))
-    if kinds == ("tuple", "tuple"):
-        same_ends = reference[1:3] == answer[1:3] or len(reference) > 5
+    if set(kinds) <= {"tuple", "range"}:
+        same_ends = reference[1:3] == answer[1:3] or (len(reference) > 5 and answer[1:3] in _ENDS_OF_POINTS)
         return _ordered(reference[3:], answer[3:]) if same_ends else DIFFERENT
     if "matrix" in kinds:
         return _matrices(reference, answer)
     if kinds == ("word", "word"):
         return EQUAL if _same_words(reference[1].split(), answer[1].split()) else DIFFERENT
-    if "tuple" in kinds or "word" in kinds:
+    if {"tuple", "range", "word"} & set(kinds):
         return DIFFERENT
     return values.compare(reference, answer)
 
@@ -69,6 +86,8 @@ def _relations(reference: Tree, answer: Tree) -> str:
         if reference[1] == answer[1] and (outcome := _ordered(reference[2:], answer[2:])) != DIFFERENT:
             return outcome
         if reference[1] == answer[1] == ("=",):
+            if _is_function(reference[2]) and _is_function(answer[2]):
+                return _compared(reference[3], answer[3])
             return _equations(reference, answer)
         return DIFFERENT
     if answer[0] == "relation":
@@ -89,8 +108,9 @@ def _equations(reference: Tree, answer: Tree) -> str:
 
 def _collections(reference: Tree, answer: Tree) -> str:
     """Lists and sets have no order; a list may also answer for a pair, and then has one."""
-    if reference[0] == "tuple" and answer[0] == "list":
-        return _ordered(reference[3:], answer[1:]) if reference[1:3] == ("(", ")") else DIFFERENT
+    if reference[0] == "tuple" and answer[0] in ("list", "set"):
+        ordered = answer[0] == "list" and reference[1:3] == ("(", ")")
+        return _ordered(reference[3:], answer[1:]) if ordered else DIFFERENT
     first, second = _items(reference), _items(answer)
     if "set" in (reference[0], answer[0]):
         first, second = _distinct(first), _distinct(second)
@@ -145,11 +165,10 @@ def _rows(tree: Tree) -> list[Sequence[Tree]]:
 
 def _same_words(reference: list[str], answer: list[str]) -> bool:
     """ "odd" may be answered with "an odd function", and not with "not odd"."""
-    return (
-        set(reference) <= set(answer)
-        and len(answer) <= len(reference) + 2
-        and not _NEGATIONS & (set(answer) - set(reference))
-    )
+    more = set(answer) - set(reference)
+    if _NEGATIONS & set(reference):
+        more.discard("nor")  # "neither" and "neither odd nor even"
+    return set(reference) <= set(answer) and len(answer) <= len(reference) + 3 and not _NEGATIONS & more
 
 
 def _any(outcomes: Iterable[str]) -> str:
@@ -200,6 +219,15 @@ def _settled(tree: Tree) -> Tree:
         return _settled_relation(tree)
     if has(tree, "plus-minus"):
         return ("list", with_sign(tree, 1), with_sign(tree, -1))
+    return _scaled(tree)
+
+
+def _scaled(tree: Tree) -> Tree:
+    """A number times a matrix, multiplied out."""
+    if tree[0] == "-" and tree[1][0] == "matrix":
+        return _scaled(("*", ("number", "-1"), tree[1]))
+    if tree[0] == "*" and tree[2][0] == "matrix" and tree[1][0] in EXPRESSIONS:
+        return ("matrix", *(tuple(("*", tree[1], item) for item in row) for row in tree[2][1:]))
     return tree
 
 
@@ -219,9 +247,9 @@ def _settled_relation(tree: Tree) -> Tree:
         signs, sides = tuple(sign.replace(">", "<") for sign in reversed(signs)), sides[::-1]
     ends = {"<": "()", "<=": "[]"}
     if len(signs) == 1 and signs[0] in ends and _is_label(sides[0]) and not has(sides[1], "variable", "word"):
-        return ("tuple", "(", ends[signs[0]][1], ("-", INFINITY), sides[1])
+        return ("range", "(", ends[signs[0]][1], ("-", INFINITY), sides[1])
     if len(signs) == 1 and signs[0] in ends and _is_label(sides[1]) and not has(sides[0], "variable", "word"):
-        return ("tuple", ends[signs[0]][0], ")", sides[0], INFINITY)
+        return ("range", ends[signs[0]][0], ")", sides[0], INFINITY)
     # Not about f(x), whose range the question may ask for in this form.
     if (
         len(signs) == 2
@@ -229,24 +257,26 @@ def _settled_relation(tree: Tree) -> Tree:
         and sides[1][0] == "variable"
         and not has((sides[0], sides[2]), "variable", "word")
     ):
-        return ("tuple", ends[signs[0]][0], ends[signs[1]][1], sides[0], sides[2])
+        return ("range", ends[signs[0]][0], ends[signs[1]][1], sides[0], sides[2])
     if signs == ("!=",) and _is_label(sides[0]) and not has(sides[1], "variable", "word"):
-        below, above = ("tuple", "(", ")", ("-", INFINITY), sides[1]), ("tuple", "(", ")", sides[1], INFINITY)
+        below, above = ("range", "(", ")", ("-", INFINITY), sides[1]), ("range", "(", ")", sides[1], INFINITY)
         return ("union", below, above)
     return ("relation", signs, *sides)
 
 
 def _word(text: str) -> Tree:
-    if text in NUMBER_WORDS:
-        return ("number", NUMBER_WORDS[text])
+    if (number := words.digits(text)) != text:
+        return ("number", number)
     if text in ("all real numbers", "all reals", "real numbers", "reals", "all real"):
         return _EVERYTHING
+    if text in ("infinity", "no solution", "no solutions", "no real solution", "no real solutions", "empty set"):
+        return INFINITY if text == "infinity" else ("set",)
     return ("word", text.removesuffix(" only"))
 
 
 def _is_range(tree: Tree) -> bool:
     """An interval that nobody would take for a point: infinite or with a closed end."""
-    if tree[0] == "union":
+    if tree[0] in ("union", "range"):
         return True
     return tree[0] == "tuple" and len(tree) == 5 and (tree[1:3] != ("(", ")") or INFINITY in (tree[4], tree[3][-1]))
 
@@ -256,3 +286,8 @@ def _is_label(tree: Tree) -> bool:
     if tree[0] in ("variable", "word", "constant"):
         return tree != INFINITY
     return tree[0] == "*" and tree[1][0] == "variable" and tree[2][0] in ("variable", "word")
+
+
+def _is_function(tree: Tree) -> bool:
+    """What may stand for the value of a function before `=`: y, f(x)."""
+    return tree == ("variable", "y") or (tree[0] == "*" and _is_label(tree))

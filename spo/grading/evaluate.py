@@ -21,6 +21,8 @@ _GREATEST_LOG2 = 100_000  # of the size of an inexact one
 _POINTS = ((1.37, 2.71, 0.83, 3.19, 1.91), (0.57, 1.13, 2.39, 4.73, 0.31), (3.41, 0.29, 1.67, 0.71, 2.17),
            (-1.43, 0.61, -2.29, 1.77, -0.47), (0.67, -1.59, 0.37, -2.83, 1.21))  # fmt: skip
 _NEGATIVE_FROM = 3
+_GREATEST_ARGUMENT = 2000  # of a factorial and the like
+_CONTINUED = {"factorial": mpmath.factorial, "binom": mpmath.binomial}  # as a variable has no whole value here
 _FUNCTIONS = {
     **{
         name: getattr(mpmath, name)
@@ -156,9 +158,13 @@ def _called(name: str, arguments: list[Value]) -> Value:
         raise NoValue(f"{name} has no value there") from None
 
 
-def _whole_number_function(name: str, arguments: list[Value]) -> Fraction:
-    if not all(isinstance(a, Fraction) and a.denominator == 1 and 0 <= a <= 2000 for a in arguments):
-        raise NoValue(f"{name} of no small whole numbers")
+def _whole_number_function(name: str, arguments: list[Value]) -> Value:
+    if not all(isinstance(a, Fraction) and abs(a) <= _GREATEST_ARGUMENT for a in arguments):
+        raise NoValue(f"{name} of no small numbers")
+    if name in _CONTINUED and any(a.denominator > 1 for a in arguments):
+        return _CONTINUED[name](*map(_inexact, arguments))
+    if not all(a.denominator == 1 and a >= 0 for a in arguments):
+        raise NoValue(f"{name} of no whole numbers")
     numbers = [int(argument) for argument in arguments]
     functions = {"factorial": math.factorial, "binom": math.comb, "gcd": math.gcd, "lcm": math.lcm}
     try:

@@ -8,7 +8,13 @@ from __future__ import annotations
 import re
 
 # A base model that does not stop writes the next problem; what it says there is not about this one.
-_NEXT_PROBLEM = re.compile(r"\n[ \t]*(?:\[MATH_TASK\]|Problem:|Question:|Q:|Human:|User:)")
+_NEXT_PROBLEM = re.compile(
+    r"\n[ \t#*]*(?:\[MATH_TASK\]|\[?(?:Problem|Question|Exercise|Example)\]?(?:\s*\d+)?[ \t*]*[:.]|Q\d*:|"
+    r"(?:Human|User|Instruction|Input)\**:|Below is an instruction)|\n#+[ \t]*\**(?:Problem|Question|Exercise)\b"
+)
+# What code prints may be the answer, the code is not
+_CODE = re.compile(r"```(?!output)\w*\n.*?(?:```|\Z)|\[asy\].*?(?:\[/asy\]|\Z)", re.DOTALL)
+_END_OF_TURN = re.compile(r"<\|(?:im_end|endoftext|end_of_text|eot_id|end)\|>|<｜end▁of▁sentence｜>|</s>")
 _BOX = re.compile(r"\\(?:boxed|fbox)(?![a-zA-Z])")
 _BARE_BOX = re.compile(r"\s*(-?(?:\d[\d.,]*\d|\d)|[a-zA-Z]\b|\\d?frac\s*(?:\{[^{}]*\}|\d)\s*(?:\{[^{}]*\}|\d))")
 _PHRASE = re.compile(
@@ -17,27 +23,48 @@ _PHRASE = re.compile(
     r"\bare\b|:|=)[\s*_:=]*",
     re.IGNORECASE,
 )
-_FORMULA = re.compile(r"\$\$(?P<a>[^$]+)\$\$|\\\[(?P<b>.+?)\\\]|\\\((?P<c>.+?)\\\)|\$(?P<d>[^$]+)\$", re.DOTALL)
+_FORMULA = re.compile(
+    r"\$\$[^$]+\$\$|\\\[.+?\\\]|\\\(.+?\\\)|\$[^$]+\$|"
+    r"\\begin\{(?P<lines>align|aligned|gather|eqnarray|equation)\*?\}.+?\\end\{(?P=lines)\*?\}",
+    re.DOTALL,
+)
+_EQUALS = re.compile(r"=|\\equiv(?![a-z])")
+_LETTER = re.compile(r"\W*[a-zA-Z]\W*")
+_SAYS_MORE = re.compile(r"[.!?]\s|\n|[=:]|\b(?:is|are|so|and|which|for|of which)\b", re.IGNORECASE)
+_THERE_ARE = re.compile(r"\bthere\s+(?:are|is)\s+(?:only\s+|exactly\s+|a total of\s+)?", re.IGNORECASE)
 _BOLD = re.compile(r"\*\*(?P<a>[^*\n]+)\*\*|\\textbf\{(?P<b>[^{}]+)\}")
 _NUMBER = re.compile(r"[-\u2212]?\$?\d[\d,]*(?:\.\d+)?(?:/\d+)?(?:\\?%)?")
+# Not the 25 of 25\pi
+_WHOLE_NUMBER = re.compile(
+    _NUMBER.pattern + r"(?![\d.,/]*\s*(?:\\(?:pi|sqrt|frac|cdot|times|pm|ldots)|[π√^_*+×(]|[xyzni]\b|-\s*\d))"
+)
 _SENTENCE_END = re.compile(r"[.!?](?=\s|$)|\n")
 _ASIDE = re.compile(r",?\s+(?:as|since|because|which|so|where|when|not|if)\b")
+_OTHER_NUMBER = {"no", "not", "never", "than", "between", "or"}  # with these a number is not what is stated
 MOST_PHRASES = 20  # so many of the last "answer is" are looked at
+_LONGEST_NAME = 6  # characters before `=`
 _LONGEST_PHRASE = 400  # characters
 _LONGEST_TAIL = 5_000
 
 
 def first_problem(text: str) -> str:
-    """`text` up to where the model goes on with another problem, if an explicit answer stands before that.
+    """`text` up to the end of the turn, or where another problem follows if an explicit answer stands before that.
 
     >>> first_problem("So 5.\\n#### 5\\n\\nProblem:\\nWhat is 2 + 4?\\n#### 6")
     'So 5.\\n#### 5'
     """
+    text = next((turn for turn in _END_OF_TURN.split(text) if turn.strip()), "")
     next_problem = _NEXT_PROBLEM.search(text)
     if next_problem is None:
         return text
     before = text[: next_problem.start()].rstrip()
     return before if "####" in before or _BOX.search(before) or _PHRASE.search(before) else text
+
+
+def without_code(text: str) -> str:
+    """`text` without blocks of code, unless nothing else has a digit in it; blocks of its output stay."""
+    rest = _CODE.sub("\n", text)
+    return rest if any(character.isdigit() for character in rest) else text
 
 
 def boxes(text: str) -> list[tuple[int, str]]:
@@ -90,24 +117,30 @@ def final_answers(text: str) -> list[str]:
     thought, closed, said = text.rpartition("</think>")
     parts = (said, thought) if closed and said.strip() else (text,)
     for part in parts:
-        if found := _last_boxes(part) or _in_words(_marked(part) or _phrased(part)):
+        if found := _last_boxes(part) or _in_words(_marked(part)) or _phrased(part):
             return found
-    return _in_words(_last_formula(parts[0]))
+    stated = _last_formula(parts[0])
+    return [*_in_words(stated), *_last_side(stated or "")]
 
 
 def _last_boxes(text: str) -> list[str]:
     found = boxes(text)
     line = text.rfind("\n", 0, found[-1][0]) + 1 if found else 0
     together = [content for start, content in found if start >= line]
-    return [together[-1], ", ".join(together)] if len(set(together)) > 1 else together[-1:]
+    if len(set(together)) > 1:
+        return [together[-1], ", ".join(together)]
+    sentence = together and re.fullmatch(r"\\text\s*\{([^{}\\]*)\}", together[-1])
+    return together[-1:] + (_in_words(sentence[1])[1:] if sentence else [])
 
 
 def _in_words(stated: str | None) -> list[str]:
     """What is stated, and if it is a sentence with one number in it, that number."""
     if not stated:
         return []
-    numbers = _NUMBER.findall(stated) if len(re.findall(r"(?<![\\a-zA-Z])[a-zA-Z]{2,}", stated)) > 2 else []
-    return [stated, numbers[0]] if len(numbers) == 1 else [stated]
+    words = re.findall(r"(?<![\\a-zA-Z])[a-zA-Z]{2,}", stated.lower())
+    if len(words) < 3 or _OTHER_NUMBER & set(words) or len(_NUMBER.findall(stated)) != 1:
+        return [stated]
+    return [stated, *_WHOLE_NUMBER.findall(stated)]
 
 
 def _marked(text: str) -> str | None:
@@ -116,29 +149,43 @@ def _marked(text: str) -> str | None:
     return _bare(line) if line and not re.match(r"step\b|\d+[.)]\s+[A-Z]", line, re.IGNORECASE) else None
 
 
-def _phrased(text: str) -> str | None:
+def _phrased(text: str) -> list[str]:
     """What follows the last "answer is" or "answer:" that anything follows."""
     for match in list(_PHRASE.finditer(text))[: -MOST_PHRASES - 1 : -1]:
         rest = text[match.end() : match.end() + _LONGEST_PHRASE].lstrip()
-        formula = _FORMULA.match(rest)
-        if formula:
-            # "$2$ and $3$", "$5$ cm": what is between formulas belongs to the answer as long as the sentence lasts.
-            return _bare(_sentence(rest))
-        if said := _sentence(rest):
-            inner = _FORMULA.search(said)
-            return _bare(inner.group() if inner else _ASIDE.split(said, maxsplit=1)[0])
-    return None
+        if not (said := _sentence(rest)):
+            continue
+        if formula := _FORMULA.match(said):
+            # "$2$ and $3$", "$5$ cm": what is between formulas belongs to the answer. "$5$, as desired" does not.
+            more = _ASIDE.split(said[formula.end() :].partition(" (")[0], maxsplit=1)[0]
+            alone = [] if re.search(r"[\d$\\]", more) else [_bare(formula.group())]
+            return [stated for stated in dict.fromkeys([*_in_words(_bare(said)), *alone]) if stated]
+        inner = _FORMULA.search(said)
+        return _in_words(_bare(inner.group() if inner else _ASIDE.split(said, maxsplit=1)[0]))
+    return []
 
 
 def _last_formula(text: str) -> str | None:
-    """The last formula, or the last number if it stands later; without both, what is in bold."""
-    text = text[-_LONGEST_TAIL:]
-    formulas = list(_FORMULA.finditer(text))
+    """What "there are" names in the last sentence, else the last formula, or the last number if it stands later.
+
+    A letter such as the $n$ of "2 values of $n$" is passed over; without any number, what is in bold is returned.
+    """
+    text = without_code(text)[-_LONGEST_TAIL:]
+    formulas = [match for match in _FORMULA.finditer(text) if not _LETTER.fullmatch(match.group())]
     numbers = list(_NUMBER.finditer(text, formulas[-1].end() if formulas else 0))
-    if numbers:
-        return numbers[-1].group().rstrip(",")
-    stated = formulas or list(_BOLD.finditer(text))
-    return _bare(stated[-1].group()) if stated else None
+    stated = numbers[-1:] or formulas[-1:] or list(_BOLD.finditer(text))[-1:]
+    for named in list(_THERE_ARE.finditer(text))[-1:]:
+        first = _FORMULA.match(text, named.end()) or _NUMBER.match(text, named.end())
+        if first and stated and not _SAYS_MORE.search(text, first.end(), stated[0].end()):
+            stated = [first]
+    return _bare(stated[0].group()) if stated else None
+
+
+def _last_side(stated: str) -> list[str]:
+    """What stands last in a chain of equations whose left side is more than a name, if there is one."""
+    equals = [sign for sign in _EQUALS.finditer(stated) if sign.start() > _LONGEST_NAME]
+    side = _bare(re.split(r"\\end\{|\\pmod", stated[equals[-1].end() :], maxsplit=1)[0]) if equals else None
+    return [side] if side else []
 
 
 def _sentence(text: str) -> str:

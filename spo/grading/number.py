@@ -5,13 +5,15 @@ from __future__ import annotations
 import re
 from fractions import Fraction
 
-from spo.grading.final import MOST_PHRASES, first_problem, last_box
-from spo.grading.sentence import LONGEST_STATEMENT, SCALES, first_value, has_number, plain, stated_value
+from spo.grading.final import MOST_PHRASES, first_problem, last_box, without_code
+from spo.grading.sentence import LONGEST_STATEMENT, first_value, has_number, plain, stated_value
 from spo.grading.verdicts import DIFFERENT, EQUAL, MISSING, shown
+from spo.grading.words import SCALES
 from spo.types import Verdict
 
 _LONGEST_TAIL = 5_000  # characters at the end of a response in which an unmarked answer is looked for
 _HEADING = re.compile(r"(?:step|part|stage|case|section|question|problem)\b|\d+[.):]\s*\**[A-Z]", re.IGNORECASE)
+_FAREWELL = re.compile(r"\W*(?:I hope|let me know|feel free|if you have)\b", re.IGNORECASE)
 _PHRASE = re.compile(
     r"\b(?:final\s+|correct\s+|total\s+){0,3}answer\b(?:\s+(?:to|for)\b[^.\n]{0,80}?)?\s*"
     r"(?:\bis\b(?:\s+that\b)?|[:=])[\s*_]*:?",
@@ -59,7 +61,7 @@ def stated_number(response: str) -> tuple[str, Fraction | None] | None:
         return box, first_value(plain(box[:LONGEST_STATEMENT]))
     for statement in _phrased(text):
         value, _ = stated_value(statement)
-        if value is not None:
+        if value is not None or has_number(statement):
             return statement, value
     return _concluded(text)
 
@@ -108,9 +110,9 @@ def _phrased(text: str) -> list[str]:
 
 def _concluded(text: str) -> tuple[str, Fraction | None] | None:
     """The last sentence with a number in it, and the number it concludes with."""
-    tail = text[-_LONGEST_TAIL:].rstrip()
+    tail = without_code(text)[-_LONGEST_TAIL:].rstrip()
     for sentence in reversed(_sentences(tail)):
-        value, shown_text = stated_value(sentence)
+        value, shown_text = stated_value(sentence) if not _FAREWELL.match(sentence) else (None, "")
         if value is not None:
             return shown_text, value
     return None

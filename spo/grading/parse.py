@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from spo.grading import words
 from spo.grading.latex import LONGEST_ANSWER, clean, thousands
 from spo.grading.symbols import BETWEEN, CLOSING, FILLER, GREEK, RELATIONS
 from spo.grading.tokens import Reader, Token, Unreadable, starts_factor, tokens
@@ -11,15 +12,18 @@ DEEPEST = 60  # atoms within atoms
 MOST_TOKENS = 300  # a sum of so many terms is as deep a tree
 
 
-def parse(text: str) -> Tree:
+def parse(text: str, thousand: bool = True) -> Tree:
     r"""The tree of an answer; raises Unreadable for what the grammar does not have, or is too long or too deep.
+
+    `thousand`: the comma in 81,256 separates thousands, not items of a list.
 
     >>> parse(r"\frac12 x")
     ('*', ('/', ('number', '1'), ('number', '2')), ('variable', 'x'))
     >>> parse("(3, 5]")
     ('tuple', '(', ']', ('number', '3'), ('number', '5'))
     """
-    found = tokens(thousands(clean(text))) if len(text) <= LONGEST_ANSWER else []
+    text = clean(text) if len(text) <= LONGEST_ANSWER else ""
+    found = tokens(thousands(text) if thousand else text)
     if not 0 < len(found) <= MOST_TOKENS:
         raise Unreadable("nothing, or too long")
     reader = Reader(found)
@@ -102,27 +106,33 @@ def _beside(reader: Reader, left: Tree) -> Tree:
     token = reader.next
     right = _factor(reader)
     if left[0] == "number" and left[1].isdigit():
-        if token.text == r"\frac" and right[0] == "/" and right[1][0] == right[2][0] == "number":
-            return ("+", left, right)
+        # The sign of 33\frac13\% or 22\frac12^\circ is the whole number's.
+        sign, part = (right[:1], right[1]) if right[0] in ("percent", "degrees") else ((), right)
+        if token.text == r"\frac" and part[0] == "/" and part[1][0] == part[2][0] == "number":
+            return (*sign, ("+", left, part)) if sign else ("+", left, part)
         if right[0] == "number" and token.spaced and reader.skip("/"):
             return ("+", left, ("/", right, _factor(reader)))
     if right[0] == "/" and right[1][0] == right[2][0] == "word":
         return left  # a unit such as miles an hour
     if token.kind == "number":
         raise Unreadable("two numbers side by side")
+    if right[0] == "tuple" and left[0] == "variable" and left[1].isupper():
+        return right  # a point by name: P(2, 3)
     return ("*", left, right)
 
 
 def _unit(reader: Reader, left: Tree) -> Tree:
-    """Drop a unit with its powers and what it is per; `am` and `pm` are kept, since they change the answer."""
-    words = []
+    """Drop a unit with its powers and what it is per, but not `am`, `pm` and `million`, which change the answer."""
+    first = reader.next.text
     while reader.next.kind == "word" and reader.next.text not in BETWEEN:
-        words.append(reader.take().text)
+        reader.take()
         if reader.skip("^"):
             _argument(reader)
         if reader.next.text == "/" and reader.after.kind == "word":
             reader.take()
-    return ("*", left, ("word", words[0])) if words[0] in ("am", "pm") else left
+    if first in words.SCALES:
+        return ("*", left, ("number", str(words.SCALES[first])))
+    return ("*", left, ("word", first)) if first in ("am", "pm") else left
 
 
 def _factor(reader: Reader) -> Tree:
@@ -151,16 +161,8 @@ def _atom(reader: Reader) -> Tree:
 
 def _begun(reader: Reader, token: Token) -> Tree:
     """What begins with `token`."""
-    if token.kind == "number":
-        return _number(reader, token.text)
-    if token.kind == "letter":
-        return _variable(reader, token.text)
-    if token.kind == "word":
-        return _words(reader, token.text)
-    if token.kind == "function":
-        return _function(reader, token.text)
-    if token.kind == "begin":
-        return _matrix(reader, token.text)
+    if token.kind in _KINDS:
+        return _KINDS[token.kind](reader, token.text)
     if token.kind in ("op", "command"):
         if token.text in CLOSING:
             return _bracket(reader, token.text)
@@ -192,17 +194,17 @@ def _variable(reader: Reader, name: str) -> Tree:
 
 def _words(reader: Reader, first: str) -> Tree:
     """Words in a row, with the numbers and letters between them: `two lines`, `october 30`."""
-    words = [first]
+    text = first
     while reader.next.kind in ("word", "letter", "number") and reader.next.text not in BETWEEN:
-        words.append(reader.take().text.lower())
-    return ("word", " ".join(words))
+        text += " " + reader.take().text.lower()
+    return ("word", text)
 
 
 def _subscript(reader: Reader) -> str:
     tree = _argument(reader)
     if tree[0] not in ("number", "variable", "constant", "word"):
         raise Unreadable("a subscript that is no name")
-    return tree[1]
+    return words.digits(tree[1])
 
 
 def _function(reader: Reader, name: str) -> Tree:
@@ -264,9 +266,6 @@ def _matrix(reader: Reader, begin: str) -> Tree:
 def _argument(reader: Reader) -> Tree:
     """What a command, `^` or `_` applies to: a braced group, or one token, a number being one."""
     if reader.skip("{"):
-        if reader.skip(r"\circ"):
-            reader.expect("}")
-            return ("variable", r"\circ")
         return _bracket(reader, "{")
     if reader.skip("-"):
         return ("-", _argument(reader))
@@ -288,6 +287,7 @@ def _root(reader: Reader) -> Tree:
     return ("^", _argument(reader), ("/", ("number", "1"), degree))
 
 
+_KINDS = {"number": _number, "letter": _variable, "word": _words, "function": _function, "begin": _matrix}
 _COMMANDS = {
     r"\frac": lambda reader: ("/", _digit(reader), _digit(reader)),
     r"\sqrt": _root,

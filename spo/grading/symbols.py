@@ -15,15 +15,13 @@ SHORT_WORDS = FILLER | _names(
     "cm mm km ft kg lb lbs oz mi min hr hrs sq sec mph kph mg ml gm in yd deg rad day way per and or am pm usd no yes"
     " to odd one two six ten all"
 )
-_NUMBER_WORDS = "zero one two three four five six seven eight nine ten eleven twelve"
-NUMBER_WORDS = {name: str(value) for value, name in enumerate(_NUMBER_WORDS.split())}
 
 #: words between values, which are no units
 BETWEEN = ("and", "or", "to")
 #: LaTeX names of what plain text spells out
 SPELT = {"sqrt": r"\sqrt", "pi": r"\pi", "inf": r"\infty", "infinity": r"\infty", "frac": r"\frac"}
 RELATIONS = {sign: sign for sign in ("=", "<", ">", "<=", ">=", "!=")}
-RELATIONS |= {r"\le": "<=", r"\ge": ">=", r"\ne": "!=", r"\in": "in", r"\approx": "~"}
+RELATIONS |= {r"\le": "<=", r"\ge": ">=", r"\ne": "!=", r"\in": "in", r"\approx": "~", r"\equiv": "="}
 #: opening bracket -> what may close it
 CLOSING = {"(": (")", "]"), "[": ("]", ")"), "{": ("}",), r"\{": (r"\}",), "|": ("|",)}
 CLOSING |= {r"\langle": (r"\rangle",), r"\lfloor": (r"\rfloor",), r"\lceil": (r"\rceil",)}

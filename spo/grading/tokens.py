@@ -113,7 +113,7 @@ def _inside_text(piece: str, after_value: bool) -> list[Token]:
         return []  # a remark: 10 \text{ (since order does not matter)}
     piece = re.sub(r"\b([ap])\.\s?m\b\.?", r"\1m", piece, flags=re.IGNORECASE)
     found = []
-    for match in re.finditer(r"(\d+\.?\d*)|([a-zA-Z']+)|[^\s\w.]", piece):
+    for match in re.finditer(r"(\d+\.?\d*)|([a-zA-Z']+(?:-[a-zA-Z']+)*)|[^\s\w.]", piece):
         text = match.group()
         if match.group(1):
             found.append(Token("number", text, True))

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import gzip
 import json
 
 import pytest
@@ -39,6 +40,7 @@ def test_verdicts_are_added_and_all_else_is_kept(tmp_path):
         ({"answer": "5", "response": None}, "field 'response' is missing or no text"),
         ({"answer": 5, "response": "5"}, "field 'answer' is missing or no text"),
         ('{"answer": "5", "response": "5", "score": NaN}', "a value is not a finite number"),
+        ('{"answer": "5", "response": "5", "score": 1e999}', "a value is not a finite number"),
         ("[" * 100_000, "nested too deeply"),
     ],
 )
@@ -50,6 +52,13 @@ def test_a_bad_line_is_named_and_the_good_ones_are_graded(tmp_path, bad, reason)
     assert reason in str(caught.value)
     assert "(and 1 more bad lines); the 2 good lines are graded in" in str(caught.value)
     assert [row["correct"] for row in read(tmp_path / "out.jsonl")] == [True, True]
+
+
+def test_gzip_and_a_byte_order_mark_are_read(tmp_path):
+    line = json.dumps({"answer": "5", "response": "#### 5"}).encode()
+    (tmp_path / "in.jsonl.gz").write_bytes(gzip.compress(b"\xef\xbb\xbf" + line + b"\r\n"))
+    grade_file(tmp_path / "in.jsonl.gz", GRADERS["gsm8k"], tmp_path / "out.jsonl")
+    assert [row["correct"] for row in read(tmp_path / "out.jsonl")] == [True]
 
 
 def test_the_command(tmp_path, capsys):

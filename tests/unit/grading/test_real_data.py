@@ -64,7 +64,18 @@ def test_the_grammar_reads_the_answers(math):
             parse(answer)
         except Unreadable:
             unread.append(answer)
-    assert sorted(unread) == sorted([r"\text{A5}_{11}", r"\begin{pmatrix} 1 & -1 \\ 1 & \phantom -1 \end{pmatrix}"])
+    assert unread == [r"\text{A5}_{11}"]
+
+
+def test_most_math_solutions_without_their_box_are_understood(data_folder):
+    """The last formula of a solution is not always its answer."""
+    graded = []
+    for row in read(data_folder / "math/test.jsonl.gz"):
+        start, sign, rest = row["solution"].rpartition(r"\boxed{" + row["answer"] + "}")
+        if sign and r"\boxed" not in start:
+            graded.append(GRADERS["math"].grade(row["answer"], start + row["answer"] + rest).correct)
+    assert len(graded) > 4_800
+    assert graded.count(False) <= 500
 
 
 def test_gsm8k_solutions_are_right(gsm8k):
@@ -81,4 +92,4 @@ def test_solutions_of_other_gsm8k_problems_are_wrong(gsm8k):
 def test_gsm8k_solutions_without_their_mark_are_understood(gsm8k):
     """About half of the exceptions are solutions whose last sentence contradicts their answer."""
     graded = [GRADERS["gsm8k"].grade(answer, solution.rpartition("####")[0]).correct for answer, solution in gsm8k]
-    assert graded.count(False) <= 60
+    assert graded.count(False) <= 50
