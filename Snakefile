@@ -3,6 +3,7 @@
 #   snakemake --cores all                                    the laptop study, config/config.yaml
 #   snakemake --cores all fig3a                              one figure, with whatever it still needs
 #   snakemake --cores all --configfile config/smoke.yaml     everything in miniature, in minutes
+#   snakemake --cores 1 plan                                 what it will cost, about
 #   snakemake --list                                         the rules and what they do
 
 from snakemake.utils import min_version
@@ -51,6 +52,22 @@ include: "workflow/rules/train.smk"
 include: "workflow/rules/evaluate.smk"
 include: "workflow/rules/inspect.smk"
 include: "workflow/rules/report.smk"
+
+
+localrules:
+    plan,
+
+
+rule plan:
+    """Runs, evaluations and estimates of time and disk, before anything starts."""
+    log:
+        "<logs>/plan.log",
+    conda:
+        "environment.yml"
+    params:
+        files=[os.path.relpath(path) for path in workflow.configfiles],
+    shell:
+        "python -m spo plan {params.files} 2>&1 | tee {log}"
 
 
 # Names to ask for: each figure and table by its own (fig3a, table1, ...), and these groups.

@@ -7,7 +7,7 @@ import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from spo import inspection, verbs
+from spo import gpus, inspection, verbs
 from spo.errors import RunFailure, UserError
 
 
@@ -15,6 +15,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run one verb; the exit code."""
     options = _parser().parse_args(arguments)
     try:
+        if getattr(options, "gpus", None) is not None:
+            gpus.claim(options.gpus)
+        if getattr(options, "model", None) is not None:
+            from spo.policy.locate import locate
+
+            options.model = locate(options.model)
         options.verb(options)
     except UserError as error:
         print(f"spo: {error}", file=sys.stderr)
@@ -47,6 +53,7 @@ _VERBS = (
     verbs.report,
     verbs.grade,
     verbs.check,
+    verbs.plan,
 )
 
 
@@ -78,7 +85,8 @@ def _parser() -> argparse.ArgumentParser:
 
     def add(names: str, *flags: str, **keywords) -> None:
         for name in names.split():
-            parsers[name].add_argument(*flags, **({"required": True} | keywords))
+            needed = {"required": True} if flags[0].startswith("-") else {}
+            parsers[name].add_argument(*flags, **(needed | keywords))
 
     for name, (module, kind) in _SETTINGS.items():
         add(name, "--settings", type=_settings(module, kind), metavar="JSON", help=f"a {kind} of {module}")
@@ -102,6 +110,14 @@ def _parser() -> argparse.ArgumentParser:
         metavar="DIR",
         help="where progress is kept; never a declared output",
     )
+    add(
+        "sft train generate audit trace",
+        "--gpus",
+        type=int,
+        required=False,
+        metavar="N",
+        help="GPUs to claim, and the only ones seen; without it all are seen",
+    )
     add("generate judge", "--contexts", type=int, nargs="+", metavar="TOKENS", help="prompt and response together")
     add("judge grade score", "--grader", metavar="NAME")
     add("judge", "--predictions", type=Path)
@@ -118,9 +134,7 @@ def _parser() -> argparse.ArgumentParser:
     add("report", "--figures", type=Path, metavar="DIR", help="folder of the figures")
     written = "prepare sft train generate judge grade score audit trace trajectories figure table report"
     add(written, "--output", type=Path)
-    parsers["check"].add_argument(
-        "config", type=Path, nargs="+", help="config files, later ones laid over earlier ones"
-    )
+    add("check plan", "config", type=Path, nargs="+", help="config files, later ones laid over earlier ones")
     return parser
 
 

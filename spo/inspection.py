@@ -45,12 +45,14 @@ def _world(options: argparse.Namespace):
     from spo.methods.world import Clock, World
     from spo.policy import BACKENDS, CRITICS
     from spo.policy import tokenizer as tokenizers
+    from spo.policy.stops import stopping
     from spo.verbs import encoder, line_ends, rewarder
 
     train, tokenizer = options.train, tokenizers.load(options.model)
     folder = getattr(options, "critic", None)
+    policy = BACKENDS[train.backend](options.model, tokenizer.eos_id, train.dtype)
     return World(
-        policy=BACKENDS[train.backend](options.model, tokenizer.eos_id, train.dtype),
+        policy=stopping(policy, tokenizer.decode, train.stop_texts),
         settings=train,
         iteration=0,
         encode=encoder(tokenizer, options.dataset),

@@ -157,6 +157,8 @@ class Model:
     """Local folder or hub id of a finished model."""
     revision: str | None = None
     """Hub revision (commit) of `path` to pin."""
+    parameters: Above | None = None
+    """Size of `path`, for `plan` alone, such as 1.1e9."""
 
 
 # ---- methods: how Episodes are made ----------------------------------------------------------------------------------
@@ -193,6 +195,9 @@ class Chain:
     first_segment: Literal["estimate", "zero"] = "estimate"
     """`estimate`: the paper, V(start of response) is estimated too; `zero`: the official code, tokens before the first
     cutpoint get advantage 0 (spec §0 item 4a)."""
+    grade_rollouts: Literal["response", "own"] = "response"
+    """What of a rollout is graded: the `response` that it completes, or its `own` text (official for Qwen, spec §2.1
+    item 8)."""
     max_estimated_cuts: Positive | None = None
     """Cuts of a response whose value is estimated, from its start; later ones are worth what the response earned
     (VinePPO: 25, spec §4.4). Empty: all."""
@@ -225,6 +230,9 @@ class Tree:
     """Tokens a level, M; the last level runs to the end of the response."""
     divide_by_std: bool = False
     """Divide an advantage by the siblings' standard deviation (Fig. 5c)."""
+    grade_truncated: Literal["response", "own"] = "response"
+    """What of a truncated leaf is graded, where `unfinished_reward` is `graded`: the whole `response`, or the `own`
+    text of its last segment (official, spec §3.1)."""
     replay: Replay | None = Replay()
     """How an iteration shares its segments with later ones; empty: it does not."""
     episodes_per_iteration: Positive = 512
@@ -345,6 +353,12 @@ class Train:
     """Prompt and response together."""
     max_response_tokens: Positive = 1024
     """Longest response in training."""
+    max_prompt_tokens: Positive | None = None
+    """Problems with longer prompts are left out of training (spec §1.8: 1512 for Rho and DeepSeekMath, 200 or 512 for
+    Qwen); empty: those that leave the context no token for a response."""
+    stop_texts: tuple[Annotated[str, MinLen(1)], ...] = ()
+    """Texts at which a response ends, finished, with the token that completes one (spec §2.1 item 2). They say how
+    training samples; evaluations have their own."""
     unfinished_reward: Literal["zero", "graded"] = "zero"
     """Reward of a response cut by the limit: 0, or what its text earns (official GRPO, spec §4.1)."""
     batch_episodes: Positive = 64
@@ -359,6 +373,10 @@ class Train:
     """Iterations between greedy validations (the first at 0, before training)."""
     validation_problems: Positive = 200
     """Problems of each validation, the first ones of the split."""
+    validation_samples: Count = 0
+    """Responses sampled to each of these problems beside the greedy one (spec §7.2: 16); 0: none."""
+    validation_sampling: Sampling = Sampling(temperature=0.35)
+    """How they are drawn, with the same random numbers each time."""
     checkpoint_every: Positive = 10
     """Iterations between checkpoints."""
     backend: str = "engine"
@@ -409,6 +427,8 @@ class Protocol:
     """Responses to a problem; accuracy is their mean."""
     seed: int = 0
     """Seed of sampled protocols."""
+    stop_texts: tuple[Annotated[str, MinLen(1)], ...] = ()
+    """Texts at which a response ends, as in training."""
     backend: str = "engine"
     """Name in `spo.policy.BACKENDS`."""
     batch_rows: Positive = 512

@@ -85,12 +85,16 @@ def train(options: argparse.Namespace) -> None:
     from spo.policy import BACKENDS, CRITICS
     from spo.policy import tokenizer as tokenizers
     from spo.policy.card import model_card
+    from spo.policy.locate import check_context
+    from spo.policy.stops import stopping
     from spo.training import rl
 
     settings, dataset = options.settings, options.dataset
     tokenizer = tokenizers.load(options.model)
+    check_context(options.model, settings.context_tokens, "context_tokens")
     opened, critic = BACKENDS[settings.backend], None
     policy = opened(options.model, tokenizer.eos_id, settings.dtype)
+    policy = stopping(policy, tokenizer.decode, settings.stop_texts)
     reference = opened(options.model, tokenizer.eos_id, settings.dtype) if rl.opens_reference(settings) else None
     if settings.credit.kind == "critic":
         critic = CRITICS[settings.backend](options.model, settings.seed, settings.dtype)
@@ -101,7 +105,7 @@ def train(options: argparse.Namespace) -> None:
         fingerprint={
             "train": asdict(settings),
             "dataset": asdict(dataset),
-            "model": store.sha256_file(options.model / "model.safetensors"),
+            "model": weights_digest(options.model),
             **{f"{split}_problems": store.sha256_file(path) for split, path in files.items()},
         },
         train=data.load_problems(files["train"]),
@@ -129,11 +133,15 @@ def generate(options: argparse.Namespace) -> None:
     from spo.evaluation import generate as evaluation
     from spo.policy import BACKENDS
     from spo.policy import tokenizer as tokenizers
+    from spo.policy.locate import check_context
+    from spo.policy.stops import stopping
 
     tokenizer = tokenizers.load(options.model)
+    check_context(options.model, max(options.contexts), "contexts")
     problems = options.data / "test.jsonl"
+    policy = BACKENDS[options.settings.backend](options.model, tokenizer.eos_id)
     evaluation.run(
-        policy=BACKENDS[options.settings.backend](options.model, tokenizer.eos_id),
+        policy=stopping(policy, tokenizer.decode, options.settings.stop_texts),
         problems=data.load_problems(problems),
         encode=encoder(tokenizer, options.dataset),
         protocol=options.settings,
@@ -142,7 +150,7 @@ def generate(options: argparse.Namespace) -> None:
             "protocol": asdict(options.settings),
             "prompt": options.dataset.prompt,
             "context": max(options.contexts),
-            "model": store.sha256_file(options.model / "model.safetensors"),
+            "model": weights_digest(options.model),
             "problems": store.sha256_file(problems),
         },
         state=options.state,
@@ -192,6 +200,19 @@ def score(options: argparse.Namespace) -> None:
         "samples_per_problem": len({row["sample"] for row in rows}),
     }
     store.write_json(options.output, head | counts | {"contexts": evaluation.contexts(rows, wilson)})
+
+
+def weights_digest(folder: Path) -> str | dict[str, str]:
+    """SHA-256 of a model's weights, of each file where there are several; UserError where there are none."""
+    from spo import store
+    from spo.errors import UserError
+
+    if (folder / "model.safetensors").is_file():
+        return store.sha256_file(folder / "model.safetensors")
+    shards = sorted(folder.glob("model-*.safetensors"))
+    if not shards:
+        raise UserError(f"{folder / 'model.safetensors'}: no such file, and no shards of it")
+    return {path.name: store.sha256_file(path) for path in shards}
 
 
 def _prompt(dataset, question: str) -> str:
@@ -265,3 +286,10 @@ def check(options: argparse.Namespace) -> None:
     from spo import config
 
     print(config.summary(config.load(options.config)))
+
+
+def plan(options: argparse.Namespace) -> None:
+    """Say what a config will do and about what it will cost, before anything starts."""
+    from spo import config
+
+    print(config.forecast(config.load(options.config)))

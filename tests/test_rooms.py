@@ -11,10 +11,10 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[1]
-GROUND = ("spo", "spo.types", "spo.errors", "spo.seeds", "spo.store", "spo.settings", "spo.prefixes")
+GROUND = ("spo", "spo.types", "spo.errors", "spo.seeds", "spo.store", "spo.settings", "spo.prefixes", "spo.gpus")
 MATHS = ("spo.credit", "spo.losses", "spo.objectives", "spo.batching")
 WORLD = ("spo.data", "spo.grading", "spo.policy")
-MODELS = ("torch", "transformers", "tokenizers", "safetensors", "datasets", "vllm")
+MODELS = ("torch", "transformers", "tokenizers", "safetensors", "datasets", "vllm", "huggingface_hub")
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,8 @@ from spo.analysis.stats import Estimate
 
 def seeds(study: Study) -> str:
     """How many seeds each trained method has, such as `3 seeds` or `2–3 seeds`."""
-    return span([len(arm.runs) for arm in study.arms], "seed")
+    trained = [arm for arm in study.arms if arm.trained]
+    return span([len(arm.runs) for arm in trained or study.arms], "seed")
 
 
 def sizes(table: pd.DataFrame) -> str:

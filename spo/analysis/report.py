@@ -152,7 +152,7 @@ def _section(anchor: str, heading: str, words: str, pictures: list[Shown]) -> Se
 
 def _says(root: Path, study: Study) -> str:
     said = statements.statements(root, study)
-    more = "".join(f"<li>{escape(sentence)}</li>" for sentence in (*said.accuracies, said.cost))
+    more = "".join(f"<li>{escape(sentence)}</li>" for sentence in (*said.accuracies, said.cost) if sentence)
     differences = "".join(f"<li>{escape(sentence)}</li>" for sentence in said.differences)
     return (
         f"<p>{escape(said.measured)}</p><ul>{differences}</ul>"

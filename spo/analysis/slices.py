@@ -49,6 +49,8 @@ STATISTIC_READS: dict[str, tuple[str, ...]] = {
     "validation_fall": ("metrics",),
     "credit_error": ("audit",),
 }
+#: Results that only training runs have; policies that others trained lack them.
+OF_TRAINING = frozenset(("metrics", "timing"))
 #: Statistics of one method alone; all others compare two.
 OF_ONE_METHOD = frozenset(("training_rise", "distinct_fall", "validation_fall"))
 
@@ -72,6 +74,8 @@ class Arm:
     colour: str
     """Hex colour; shipped colours are those of Okabe & Ito, which colour-blind readers can tell apart."""
     runs: tuple[Run, ...]
+    trained: bool = True
+    """Whether the runs were trained in this study; false: the base, or a policy that others trained."""
     variant_of: str = ""
     """Label of the method that this one is a variant of."""
     changes: tuple[tuple[str, str], ...] = ()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from itertools import combinations
 from pathlib import Path
 from typing import NamedTuple
@@ -85,6 +86,10 @@ def _pairs(study: Study) -> list[tuple[Arm, Arm]]:
 
 
 def _cost(root: Path, study: Study) -> str:
+    """What a run of each trained method cost; empty where others trained all."""
+    study = replace(study, arms=tuple(arm for arm in study.arms if arm.trained))
+    if not study.arms:
+        return ""
     last = results.curves(root, study).sort_values("iteration").groupby(["method", "run"], sort=False).last()
     means = last.groupby("method")[["tokens", "seconds", "iteration"]].mean()
     costs = [

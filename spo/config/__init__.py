@@ -11,6 +11,7 @@ from typing import Any
 
 from spo.config import layers, plan
 from spo.config.check import check
+from spo.config.forecast import forecast, shortest_first
 from spo.config.pictures import (
     audit_files,
     digest,
@@ -20,7 +21,7 @@ from spo.config.pictures import (
     slices_of_pictures,
     trace_file,
 )
-from spo.config.plan import evaluations, runs, shortest_first
+from spo.config.plan import evaluations, runs
 from spo.config.study import Evaluation, Run, Study
 from spo.config.validate import dotted, parse, slice_json, validate
 
@@ -32,6 +33,7 @@ __all__ = [
     "digest",
     "evaluations",
     "experiment_files",
+    "forecast",
     "load",
     "parse",
     "pictures",
@@ -71,6 +73,9 @@ def summary(study: Study) -> str:
             f"  {key}: {experiment.model} on {experiment.dataset}, {methods}; seeds {seeds}; contexts {contexts}"
         )
         for method in experiment.methods:
+            if (policy := study.methods[method].policy) is not None:
+                lines.append(f"    {method}: {policy}, evaluated as it is")
+                continue
             train = plan.train_settings(study, method, key)
             lines.append(f"    {method}: {train.iterations} iterations of {train.problems_per_iteration} problems")
     for key, audit in study.audits.items():

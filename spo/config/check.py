@@ -5,7 +5,7 @@ from __future__ import annotations
 from spo.config import plan
 from spo.config.check_pictures import check_audit, check_claim, check_credit, check_pictures, check_trace
 from spo.config.layers import one_line
-from spo.config.study import Experiment, Study
+from spo.config.study import Experiment, Method, Study
 from spo.config.validate import known, refuse
 from spo.errors import UserError
 from spo.settings import Dataset, Model, Train
@@ -20,16 +20,14 @@ def check(study: Study) -> None:
     for name, protocol in study.protocols.items():
         _backend(f"protocols.{name}", protocol.backend)
     for name, method in study.methods.items():
-        if method.base is not None:
-            known(f"methods.{name}.base", method.base, study.methods, "method")
-        if method.start is not None:
-            known(f"methods.{name}.start", method.start, study.methods, "method")
-    for name in study.methods:
-        _train(f"methods.{name}.train", plan.train_settings(study, name))
-        plan.lineage(study, name, "start")
+        _method(f"methods.{name}", method, study)
+    for name, method in study.methods.items():
+        if method.policy is None:
+            _train(f"methods.{name}.train", plan.train_settings(study, name))
+            plan.lineage(study, name, "start")
     for name, experiment in study.experiments.items():
         _experiment(f"experiments.{name}", experiment, study)
-        for method in experiment.methods:
+        for method in plan.trained(study, experiment):
             _fits(f"experiments.{name}", plan.train_settings(study, method, name), experiment, study)
     plan.runs(study)
     for name, audit in study.audits.items():
@@ -63,6 +61,8 @@ def _model(where: str, model: Model, study: Study) -> None:
     if (model.sft is None) == (model.path is None):
         refuse(where, "give either `sft`, to train it here, or `path`, a folder or hub id")
     if model.sft is not None:
+        if model.parameters is not None:
+            refuse(f"{where}.parameters", "only for `path`; `architecture` says the size of a model trained here")
         known(f"{where}.sft.dataset", model.sft.dataset, study.datasets, "dataset")
         if study.datasets[model.sft.dataset].demonstrations == 0:
             refuse(f"datasets.{model.sft.dataset}.demonstrations", f"0, but {where}.sft learns from them")
@@ -72,6 +72,19 @@ def _backend(where: str, backend: str) -> None:
     from spo.policy import BACKENDS
 
     known(f"{where}.backend", backend, BACKENDS, "backend")
+
+
+def _method(where: str, method: Method, study: Study) -> None:
+    if method.policy is not None:
+        known(f"{where}.policy", method.policy, study.models, "model")
+        for key in ("base", "train", "start"):
+            if getattr(method, key):
+                refuse(f"{where}.{key}", "`policy` is evaluated as it is and never trained; remove one of the two")
+    for key in ("base", "start"):
+        if (other := getattr(method, key)) is not None:
+            known(f"{where}.{key}", other, study.methods, "method")
+            if study.methods[other].policy is not None:
+                refuse(f"{where}.{key}", f"{other} is a `policy` that others trained; name a method that trains")
 
 
 def _train(where: str, train: Train) -> None:
@@ -91,6 +104,8 @@ def _experiment(where: str, experiment: Experiment, study: Study) -> None:
             refuse(f"{where}.methods", f"{method} starts from {start}, which is not among them; add it")
     for method in experiment.overrides:
         known(f"{where}.overrides.{method}", method, experiment.methods, "method of this experiment")
+        if study.methods[method].policy is not None:
+            refuse(f"{where}.overrides.{method}", "it is a `policy` that others trained; remove these settings")
     for method in {name for pair in experiment.pairs for name in pair}:
         known(f"{where}.pairs", method, experiment.methods, "method of this experiment")
     for protocol in experiment.protocols:
@@ -101,6 +116,9 @@ def _experiment(where: str, experiment: Experiment, study: Study) -> None:
             refuse(f"{where}.{key}", "names something twice")
     if list(experiment.contexts) != sorted(experiment.contexts):
         refuse(f"{where}.contexts", "should ascend")
+    for method in experiment.methods:
+        policy = study.methods[method].policy or experiment.model
+        _reaches(f"{where}.contexts", max(experiment.contexts), policy, study)
     if experiment.paper_contexts and len(experiment.paper_contexts) != len(experiment.contexts):
         refuse(f"{where}.paper_contexts", f"should have as many entries as contexts, {len(experiment.contexts)}")
 
@@ -108,7 +126,7 @@ def _experiment(where: str, experiment: Experiment, study: Study) -> None:
 def _fits(where: str, train: Train, experiment: Experiment, study: Study) -> None:
     """Numbers of an experiment's training that must fit its dataset and model."""
     _train(f"{where}.train", train)
-    dataset, model = study.datasets[experiment.dataset], study.models[experiment.model]
+    dataset = study.datasets[experiment.dataset]
     if train.validation_problems > dataset.validation:
         refuse(
             f"{where}.train.validation_problems",
@@ -119,9 +137,12 @@ def _fits(where: str, train: Train, experiment: Experiment, study: Study) -> Non
             f"{where}.train.problems_per_iteration",
             f"{train.problems_per_iteration}, but datasets.{experiment.dataset}.train is {dataset.train}",
         )
-    if model.sft is not None:
-        limit = model.architecture.max_position_tokens
-        for key, tokens in (("train.context_tokens", train.context_tokens), ("contexts", max(experiment.contexts))):
-            if tokens > limit:
-                place = f"models.{experiment.model}.architecture.max_position_tokens"
-                refuse(f"{where}.{key}", f"{tokens}, but {place} is {limit}")
+    _reaches(f"{where}.train.context_tokens", train.context_tokens, experiment.model, study)
+
+
+def _reaches(where: str, tokens: int, name: str, study: Study) -> None:
+    """UserError where a model trained here is shorter than a context."""
+    model = study.models[name]
+    if model.sft is not None and tokens > model.architecture.max_position_tokens:
+        place = f"models.{name}.architecture.max_position_tokens"
+        refuse(where, f"{tokens}, but {place} is {model.architecture.max_position_tokens}")

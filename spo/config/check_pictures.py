@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from spo.analysis.slices import FIGURE_READS, OF_ONE_METHOD, STATISTIC_READS, TABLE_READS
+from spo.analysis.slices import FIGURE_READS, OF_ONE_METHOD, OF_TRAINING, STATISTIC_READS, TABLE_READS
 from spo.config import plan
 from spo.config.study import AuditPlan, Evidence, Experiment, Figure, Study, Table, TracePlan
 from spo.config.validate import known, refuse
@@ -12,7 +12,7 @@ from spo.settings import Accepted, Chain, Credit, Critic, Pairs
 RESERVED = frozenset(
     ("all", "models", "scores", "figures", "tables", "audits", "traces", "trajectories")
     + ("prepare", "sft", "train", "train_with_critic", "generate", "grade", "score", "audit", "trace")
-    + ("figure", "table", "report")
+    + ("figure", "table", "report", "plan")
 )
 
 
@@ -27,7 +27,7 @@ def check_credit(where: str, credit: Credit) -> None:
 def check_audit(where: str, audit: AuditPlan, study: Study) -> None:
     """UserError for an audit that cannot be made."""
     experiment = _experiment(where, audit.experiment, study)
-    known(f"{where}.method", audit.method, experiment.methods, "method of that experiment")
+    _trained(f"{where}.method", audit.method, experiment, study)
     has_critic = isinstance(plan.train_settings(study, audit.method, audit.experiment).credit, Critic)
     for label, credit in audit.audit.estimators.items():
         place = f"{where}.audit.estimators.{label}"
@@ -43,7 +43,9 @@ def check_trace(where: str, trace: TracePlan, study: Study) -> None:
     """UserError for a trace that cannot be written."""
     experiment = _experiment(where, trace.experiment, study)
     if trace.method is not None:
-        known(f"{where}.method", trace.method, experiment.methods, "method of that experiment")
+        _trained(f"{where}.method", trace.method, experiment, study)
+    elif not plan.trained(study, experiment):
+        refuse(f"{where}.experiment", f"{trace.experiment} trains nothing, so that nothing says how to sample")
     check_credit(f"{where}.trace.chain", trace.trace.chain)
     _enough(f"{where}.trace.problems", trace.trace.problems, experiment, study)
 
@@ -70,6 +72,8 @@ def check_claim(where: str, part: Evidence, study: Study) -> None:
     for key in ("first", "second"):
         if (name := getattr(part, key)) is not None:
             known(f"{where}.{key}", name, names, what)
+            if part.experiment is not None and OF_TRAINING & {*reads}:
+                _trained(f"{where}.{key}", name, experiment, study)
 
 
 def check_pictures(study: Study) -> None:
@@ -105,6 +109,12 @@ def _shown(where: str, name: str, picture: Figure | Table, study: Study) -> None
         known(f"{where}.context", str(picture.context), map(str, experiment.contexts), "context of that experiment")
     for method in picture.methods:
         known(f"{where}.methods", method, experiment.methods, "method of that experiment")
+    kinds = FIGURE_READS[picture.draw] if isinstance(picture, Figure) else TABLE_READS[picture.make]
+    if OF_TRAINING & {*kinds}:
+        for method in picture.methods:
+            _trained(f"{where}.methods", method, experiment, study)
+        if not plan.trained(study, experiment):
+            refuse(f"{where}.experiment", f"{picture.experiment} trains nothing, and training is what this shows")
 
 
 def _one_source(where: str, kind: str, source: str, part: Figure | Evidence) -> None:
@@ -114,6 +124,15 @@ def _one_source(where: str, kind: str, source: str, part: Figure | Evidence) -> 
     for other in ("experiment", "audit", "trace"):
         if other != source and getattr(part, other, None) is not None:
             refuse(f"{where}.{other}", f"{kind} is made from `{source}` alone; remove this key")
+
+
+def _trained(where: str, method: str, experiment: Experiment, study: Study) -> None:
+    """UserError unless `method` is trained in that experiment."""
+    known(where, method, experiment.methods, "method of that experiment")
+    if study.methods[method].policy is not None:
+        refuse(
+            where, f"{method} is a policy that others trained, which says nothing of training; choose another method"
+        )
 
 
 def _experiment(where: str, name: str, study: Study) -> Experiment:

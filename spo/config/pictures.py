@@ -9,8 +9,10 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from spo.analysis import slices
-from spo.analysis.slices import FIGURE_READS, STATISTIC_READS, TABLE_READS
+from spo.analysis.slices import FIGURE_READS, OF_TRAINING, STATISTIC_READS, TABLE_READS
 from spo.config import plan
+from spo.config.cost import Rates
+from spo.config.resources import Resources
 from spo.config.study import Evidence, Experiment, Figure, Study, Table
 from spo.config.validate import slice_json, unknown
 from spo.errors import UserError
@@ -39,7 +41,7 @@ def _figure(study: Study, name: str, figure: Figure, numbers: Numbers) -> slices
         context=figure.context,
         x=figure.x,
         files=tuple(_special_files(study, figure)),
-        paper=_paper(f"figures.{name}.paper", figure.paper, numbers),
+        paper=_paper(study, f"figures.{name}.paper", figure.paper, numbers),
         note=figure.note,
         dpi=study.style.dpi,
         options=figure.options,
@@ -53,7 +55,7 @@ def _table(study: Study, name: str, table: Table, numbers: Numbers) -> slices.Ta
         study=_shown(study, table) if table.experiment is not None else None,
         context=table.context,
         claims=_claims(study) if TABLE_READS[table.make] == ("claims",) else (),
-        paper=_paper(f"tables.{name}.paper", table.paper, numbers),
+        paper=_paper(study, f"tables.{name}.paper", table.paper, numbers),
         note=table.note,
         options=table.options,
     )
@@ -77,7 +79,8 @@ def report_slice(study: Study, command: str) -> slices.Report:
             for name, picture in (study.figures | study.tables).items()
             if picture.experiment is not None
         },
-        config_digest=digest(study),
+        # No result depends on resources and rates.
+        config_digest=digest(dataclasses.replace(study, resources=Resources(), rates=Rates())),
         command=command,
     )
 
@@ -168,14 +171,15 @@ def experiment_files(study: Study, key: str, kinds: tuple[str, ...] = KINDS) -> 
 
 
 def _files(shown: slices.Study, kinds: tuple[str, ...]) -> list[str]:
-    trained = [run.run for arm in shown.arms for run in arm.runs]
-    base = [run.run for run in shown.base.runs] if shown.base else []
+    arms = (*((shown.base,) if shown.base else ()), *shown.arms)
+    policies = [run.run for arm in arms for run in arm.runs]
+    trained = [run.run for arm in arms for run in arm.runs if arm.trained]
     evals = {"score": "score.json", "graded": "graded.jsonl"}
     of_runs = {"metrics": "metrics.jsonl", "timing": "timing.jsonl"}
     files = []
     for kind in kinds:
         if kind in evals:
-            files += [f"evals/{run}/{shown.dataset}/{shown.protocol}/{evals[kind]}" for run in (*base, *trained)]
+            files += [f"evals/{run}/{shown.dataset}/{shown.protocol}/{evals[kind]}" for run in policies]
         else:
             files += [f"runs/{run}/{of_runs[kind]}" for run in trained]
     return files
@@ -185,7 +189,9 @@ def _shown(study: Study, picture: Figure | Table) -> slices.Study:
     experiment = study.experiments[picture.experiment]
     dataset = picture.dataset or plan.test_sets(experiment)[0]
     protocol = picture.protocol or experiment.protocols[0]
-    return _experiment(study, picture.experiment, dataset, protocol, picture.methods)
+    kinds = FIGURE_READS[picture.draw] if isinstance(picture, Figure) else TABLE_READS[picture.make]
+    shown = picture.methods or tuple(plan.trained(study, experiment) if OF_TRAINING & {*kinds} else experiment.methods)
+    return _experiment(study, picture.experiment, dataset, protocol, shown)
 
 
 def _experiment(study: Study, key: str, dataset: str, protocol: str, only: tuple[str, ...]) -> slices.Study:
@@ -208,17 +214,18 @@ def _base(study: Study, experiment: Experiment) -> slices.Arm:
     label = "SFT base" if study.models[experiment.model].sft is not None else "base"
     colour = study.style.colours.get(plan.BASE, GREY)
     runs = (slices.Run(run=experiment.model),)
-    return slices.Arm(method=plan.BASE, label=label, colour=colour, runs=runs)
+    return slices.Arm(method=plan.BASE, label=label, colour=colour, runs=runs, trained=False)
 
 
 def _arm(study: Study, experiment: Experiment, method: str) -> slices.Arm:
-    runs = tuple(slices.Run(run=plan.run_name(experiment, method, seed), seed=seed) for seed in experiment.seeds)
+    policies = plan.policies(study, experiment, method)
     own = study.methods[method]
     return slices.Arm(
         method=method,
         label=own.label,
         colour=_colour(study, method),
-        runs=runs,
+        runs=tuple(slices.Run(run=name, seed=seed) for name, seed in policies.items()),
+        trained=own.policy is None,
         variant_of=study.methods[own.base].label if own.base is not None else "",
         changes=tuple(_flat(own.train)) if own.base is not None else (),
     )
@@ -254,10 +261,19 @@ def _colour(study: Study, method: str) -> str:
     return study.style.colours[named[-1]] if named else PALETTE[list(study.methods).index(method) % len(PALETTE)]
 
 
-def _paper(where: str, key: str | None, numbers: Numbers) -> tuple[slices.PaperNumber, ...]:
+def _paper(study: Study, where: str, key: str | None, numbers: Numbers) -> tuple[slices.PaperNumber, ...]:
+    """A group of the paper's numbers, repeated for the methods that borrow another one's."""
     if key is None:
         return ()
     if key not in numbers:
         raise UserError(f"config: {where}: {unknown(key, numbers, 'entry of config/paper_numbers.yaml')}")
     group = numbers[key]
-    return tuple(slices.PaperNumber(where=group["where"], **number) for number in group["numbers"])
+    borrowers = {name: method.paper for name, method in study.methods.items() if method.paper is not None}
+    rows = [number for number in group["numbers"] if number["method"] not in borrowers]
+    rows += [
+        {**number, "method": name}
+        for name, of in borrowers.items()
+        for number in group["numbers"]
+        if number["method"] == of
+    ]
+    return tuple(slices.PaperNumber(where=group["where"], **number) for number in rows)

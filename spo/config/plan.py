@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
 from spo.config.layers import Tree as Nested
@@ -12,7 +11,7 @@ from spo.config.layers import merge
 from spo.config.study import Evaluation, Experiment, Run, Study
 from spo.config.validate import Path, dotted, validate
 from spo.errors import UserError
-from spo.settings import Chain, Train, Tree
+from spo.settings import Train
 
 #: Name of the starting policy among the methods of a figure.
 BASE = "base"
@@ -22,7 +21,7 @@ def runs(study: Study) -> dict[str, Run]:
     """Every training run by its folder name; UserError when two experiments give the same run different settings."""
     found: dict[str, tuple[str, Run]] = {}
     for key, experiment in study.experiments.items():
-        for method in experiment.methods:
+        for method in trained(study, experiment):
             train = train_settings(study, method, key)
             for seed in experiment.seeds:
                 name = run_name(experiment, method, seed)
@@ -46,38 +45,29 @@ def runs(study: Study) -> dict[str, Run]:
     return {name: run for name, (_, run) in found.items()}
 
 
-def shortest_first(runs: Iterable[Run]) -> list[str]:
-    """Names of runs by about how much must be sampled until they and those that start from them are done; Snakemake
-    starts the last ones first."""
-    named = {run.name: run for run in runs}
-    costs = dict.fromkeys(named, 0)
-    for run in named.values():
-        before: Run | None = run
-        while before is not None:
-            costs[before.name] += _cost(run.train)
-            before = named.get(before.start or "")
-    return sorted(named, key=lambda name: (costs[name], name))
-
-
-def _cost(train: Train) -> int:
-    """About the tokens that a run samples; the rollouts of a response start at its cuts and are counted as one each."""
-    credit = train.credit
-    responses = math.prod(credit.branches) if isinstance(credit, Tree) else credit.samples_per_problem
-    if isinstance(credit, Chain):
-        responses *= 1 + credit.rollouts_per_cut
-    return train.iterations * train.problems_per_iteration * responses * train.max_response_tokens
-
-
 def run_name(experiment: Experiment, method: str, seed: int) -> str:
     """Folder name of a run."""
     return f"{experiment.model}-{experiment.dataset}-{method}-s{seed}"
+
+
+def trained(study: Study, experiment: Experiment) -> list[str]:
+    """Methods of an experiment that have training runs: all but policies that others trained."""
+    return [method for method in experiment.methods if study.methods[method].policy is None]
+
+
+def policies(study: Study, experiment: Experiment, method: str) -> dict[str, int]:
+    """Names of a method's policies with their seeds: its runs, or the one model that others trained, as of seed 0."""
+    model = study.methods[method].policy
+    if model is not None:
+        return {model: 0}
+    return {run_name(experiment, method, seed): seed for seed in experiment.seeds}
 
 
 def evaluations(study: Study) -> dict[tuple[str, str, str], Evaluation]:
     """Every evaluation by (policy, dataset, protocol), with the contexts of all experiments that ask for it."""
     found: dict[tuple[str, str, str], set[int]] = {}
     for experiment in study.experiments.values():
-        names = [run_name(experiment, method, seed) for method in experiment.methods for seed in experiment.seeds]
+        names = [name for method in experiment.methods for name in policies(study, experiment, method)]
         for policy in (experiment.model, *names):
             for dataset in test_sets(experiment):
                 for protocol in experiment.protocols:

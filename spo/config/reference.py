@@ -48,6 +48,10 @@ SECTIONS = (
     ("claims.{name}", "Claim"),
     ("claims.{name}.parts", "Evidence"),
     ("style", "Style"),
+    ("resources", "Resources"),
+    ("resources.{rule}", "Job"),
+    ("rates", "Rates"),
+    ("rates.datasets.{name}", "Lengths"),
 )
 
 

@@ -1,6 +1,6 @@
 """What a config file may say at its top level: the named parts of a study and the experiments that combine them.
 
-The parts themselves (datasets, models, training) are settings of `spo.settings`; `spo.config` reads and checks all.
+The parts themselves are settings of `spo.settings`; `spo.config` reads and checks all.
 """
 
 from __future__ import annotations
@@ -11,6 +11,8 @@ from typing import Annotated, Any
 from annotated_types import Ge, Le, MinLen, Predicate
 
 from spo.analysis.slices import Axis, Rule
+from spo.config.cost import Rates
+from spo.config.resources import Resources
 from spo.settings import Above, Audit, Count, Dataset, Model, Positive, Protocol, Trace, Train, settings
 
 
@@ -50,7 +52,7 @@ Names = Annotated[tuple[str, ...], MinLen(1)]
 
 @settings
 class Method:
-    """One way to train: what it changes in `training`."""
+    """One way to train: what it changes in `training`; with `policy`, one that others trained."""
 
     label: str
     """Name that readers see in figures and tables."""
@@ -61,6 +63,11 @@ class Method:
     start: str | None = None
     """Method whose run with the same seed in the same experiment is the starting policy (the paper's 2K, then 4K);
     empty: the experiment's model. A variant does not take it from its `base`."""
+    policy: str | None = None
+    """Key of `models:` that is evaluated as it is, once for all seeds and without training, as those that the paper
+    released or compares with are (spec §6.3); `base`, `train` and `start` stay empty."""
+    paper: str | None = None
+    """Method of config/paper_numbers.yaml whose numbers stand beside this one's; empty: its own name."""
 
 
 @settings
@@ -263,6 +270,10 @@ class Study:
     """What the paper claims, in the order of the table of claims."""
     style: Style = Style()
     """How figures look."""
+    resources: Resources = Resources()
+    """What jobs ask of a machine, by rule."""
+    rates: Rates = Rates()
+    """How fast models are and how long responses, for the estimates of `plan`."""
 
 
 @settings
@@ -281,10 +292,9 @@ class Run:
 
 @settings
 class Evaluation:
-    """Predictions of one policy on one test set by one protocol, made at the longest context and graded at all."""
+    """Predictions of one policy (a run or a model) on one test set by one protocol, graded at all contexts."""
 
     policy: str
-    """Name of a run, or of a model for the starting policy."""
     dataset: str
     protocol: str
     contexts: tuple[int, ...]

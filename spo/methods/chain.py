@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 
@@ -61,7 +62,7 @@ def rate(
         for row, u in zip(cuts, uncertain, strict=True)
     ]
     wanted = {_state(p, t, cut): None for (p, t, _), row in zip(sampled, estimated, strict=True) for cut in row}
-    values, tokens = monte_carlo_values(world, problems, list(wanted), credit.rollouts_per_cut)
+    values, tokens = monte_carlo_values(world, problems, list(wanted), credit.rollouts_per_cut, credit.grade_rollouts)
 
     rated = []
     for (p, t, reward), row, known, u in zip(sampled, cuts, estimated, uncertain, strict=True):
@@ -79,11 +80,16 @@ def _unknown(cut: int, reward: float) -> float | None:
 
 
 def monte_carlo_values(
-    world: World, problems: Sequence[Problem], states: Sequence[State], rollouts: int
+    world: World,
+    problems: Sequence[Problem],
+    states: Sequence[State],
+    rollouts: int,
+    graded: Literal["response", "own"] = "response",
 ) -> tuple[dict[State, float], int]:
     """Mean reward of `rollouts` fresh continuations of each state, and the tokens they took (spec §2.1 items 7-8).
 
-    A state that has no room left in the context is worth what its own text earns unfinished.
+    `graded` says whether a rollout is graded with the text that it continues. A state that has no room left in the
+    context is worth what its own text earns unfinished.
     """
     prompts = [world.encode(problem) for problem in problems]
     open_states = [state for state in states if world.room(len(state[1])) > 0]
@@ -96,7 +102,8 @@ def monte_carlo_values(
     tokens = 0
     for (p, ids), samples in zip(open_states, world.sample(requests), strict=True):
         written = ids[len(prompts[p]) :]
-        rewards = [world.reward(problems[p], written + sample.response_ids, sample.finished) for sample in samples]
+        before = written if graded == "response" else ()
+        rewards = [world.reward(problems[p], before + sample.response_ids, sample.finished) for sample in samples]
         values[p, ids] = float(np.mean(rewards))
         tokens += sum(len(sample.response_ids) for sample in samples)
     return values, tokens

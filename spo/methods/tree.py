@@ -63,10 +63,16 @@ def rate(world: World, problems: Sequence[Problem], nodes: Sequence[Node]) -> Ra
     parents = tuple(node.parent for node in nodes)
     inner = set(parents)
     rewards = [
-        np.nan if n in inner else world.reward(problems[node.problem], node.response_ids, node.sample.finished)
+        np.nan if n in inner else world.reward(problems[node.problem], _graded(world, node), node.sample.finished)
         for n, node in enumerate(nodes)
     ]
     return Rated(parents, *tree_values(parents, rewards))
+
+
+def _graded(world: World, node: Node) -> tuple[int, ...]:
+    """What of a leaf is graded (spec §3.1)."""
+    own = not node.sample.finished and world.settings.credit.grade_truncated == "own"
+    return node.sample.response_ids if own else node.response_ids
 
 
 def _metrics(nodes: list[Node], leaves: list[list[int]], values: np.ndarray, gap: float) -> dict[str, float]:

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from spo.errors import UserError
+from spo.policy.locate import special_ids
 
 if TYPE_CHECKING:
     import tokenizers
@@ -146,18 +147,28 @@ def save(tokenizer: Tokenizer, folder: Path) -> None:
 
 
 def load(folder: Path) -> Tokenizer:
-    """Read what `save` wrote; raises UserError if the folder has no such tokenizer."""
+    """Read what `save` wrote, or the tokenizer.json of a model of others; raises UserError if there is none.
+
+    In texts for models of others, special tokens that are written out (`<s>`) count as such: their prompts need them.
+    """
     from tokenizers import Tokenizer as Backend
 
     path = Path(folder) / "tokenizer.json"
     if not path.is_file():
-        raise UserError(f"{path} does not exist; a model folder of this project has a tokenizer.json")
-    return _wrap(Backend.from_str(path.read_text(encoding="utf-8")))
+        raise UserError(f"{path} does not exist; a model folder has a config.json, a tokenizer.json and safetensors")
+    backend = Backend.from_str(path.read_text(encoding="utf-8"))
+    # No vocabulary of ours has a beginning of sequence.
+    if None not in map(backend.token_to_id, (EOS, PAD)) and backend.token_to_id("<s>") is None:
+        return _wrap(backend)
+    eos_id, pad_id = special_ids(Path(folder))
+    if eos_id is None:
+        raise UserError(f"{Path(folder) / 'config.json'}: no eos_token_id, so that nothing says where responses end")
+    return Tokenizer(backend, eos_id=eos_id, pad_id=eos_id if pad_id is None else pad_id, unknown_id=None)
 
 
 def _wrap(backend: tokenizers.Tokenizer) -> Tokenizer:
     eos_id, pad_id = backend.token_to_id(EOS), backend.token_to_id(PAD)
     if eos_id is None or pad_id is None:
-        raise UserError(f"the tokenizer lacks {EOS} or {PAD}; use backend hf for models of other projects")
+        raise UserError(f"the tokenizer lacks {EOS} or {PAD}")
     backend.encode_special_tokens = True  # a text that says </s> does not end the sequence
     return Tokenizer(backend, eos_id=eos_id, pad_id=pad_id, unknown_id=backend.token_to_id(UNKNOWN))

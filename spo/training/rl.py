@@ -10,6 +10,7 @@ import numpy as np
 
 from spo import seeds
 from spo.batching import shuffled_batches
+from spo.errors import UserError
 from spo.methods import METHODS, most_episodes, objective
 from spo.methods.score import score
 from spo.methods.world import Clock, Collected, Memory, World
@@ -45,7 +46,7 @@ def run(
 
     `reference` is the starting policy, None where `opens_reference` is False. `reward`, `encode` as in `World`.
     """
-    fitting = [p for p in train if len(encode(p)) < settings.context_tokens]
+    fitting = fitting_problems(train, settings, encode)
     steps = total_steps(settings, len(fitting))
     descents = {"": Descent(policy.weights(), settings.optimizer, steps)}
     if critic is not None:
@@ -77,6 +78,21 @@ def run(
         checkpoint_every=settings.checkpoint_every,
         describe=_describe,
     )
+
+
+def fitting_problems(
+    problems: Sequence[Problem], settings: Train, encode: Callable[[Problem], tuple[int, ...]]
+) -> list[Problem]:
+    """Problems whose prompt leaves room for a response and is no longer than asked; UserError where none is."""
+    longest = min(settings.context_tokens - 1, settings.max_prompt_tokens or settings.context_tokens)
+    fitting = [problem for problem in problems if len(encode(problem)) <= longest]
+    if not fitting:
+        shortest = min((len(encode(problem)) for problem in problems), default=0)
+        raise UserError(
+            f"no training problem has a prompt of at most {longest} tokens, the shortest has {shortest}; raise "
+            "max_prompt_tokens or context_tokens"
+        )
+    return fitting
 
 
 def draw_problems(problems: Sequence[Problem], settings: Train, iteration: int) -> list[Problem]:
@@ -168,7 +184,8 @@ def validate(
     encode: Callable[[Problem], tuple[int, ...]],
     reward: Callable[[Problem, Sequence[int], bool], float],
 ) -> dict[str, float]:
-    """Greedy accuracy on validation problems at the training context; a truncated response counts as wrong."""
+    """Greedy accuracy on validation problems at the training context, and that of samples where they are asked for; a
+    truncated response counts as wrong."""
     prompts = [encode(problem) for problem in problems]
     rooms = [min(settings.max_response_tokens, settings.context_tokens - len(prompt)) for prompt in prompts]
     asked = [i for i, room in enumerate(rooms) if room > 0]
@@ -178,11 +195,25 @@ def validate(
         sample.finished and reward(problems[i], sample.response_ids, True) > 0.5
         for i, (sample,) in zip(asked, samples, strict=True)
     ]
-    return {
+    found = {
         "validation_accuracy": sum(correct) / len(problems),
         "validation_truncated": 1 - sum(finished) / len(problems),
         "validation_n": len(problems),
     }
+    if settings.validation_samples:
+        keys = [_validation_keys(settings, problem) for problem in problems]
+        sampled = policy.sample([Request(prompts[i], keys[i], rooms[i]) for i in asked], settings.validation_sampling)
+        right = [
+            sample.finished and reward(problems[i], sample.response_ids, True) > 0.5
+            for i, samples in zip(asked, sampled, strict=True)
+            for sample in samples
+        ]
+        found["validation_sampled_accuracy"] = sum(right) / (len(problems) * settings.validation_samples)
+    return found
+
+
+def _validation_keys(settings: Train, problem: Problem) -> tuple[int, ...]:
+    return tuple(seeds.key(settings.seed, "validation", problem.id, i) for i in range(settings.validation_samples))
 
 
 def _rows(items: Sequence, rows: Sequence[int]) -> list:

@@ -18,9 +18,10 @@ from spo.training import loop
 from tests import tiny
 
 
-def spo(*arguments: str) -> tuple[int, str, float]:
-    start = time.perf_counter()
-    done = subprocess.run([sys.executable, "-m", "spo", *arguments], capture_output=True, text=True, timeout=60)
+def spo(*arguments: str, environment: dict[str, str] | None = None) -> tuple[int, str, float]:
+    start, command = time.perf_counter(), [sys.executable, "-m", "spo", *arguments]
+    variables = os.environ | (environment or {})
+    done = subprocess.run(command, env=variables, capture_output=True, text=True, timeout=60)
     return done.returncode, done.stderr, time.perf_counter() - start
 
 
@@ -34,12 +35,12 @@ def study(tmp_path_factory):
     return folder
 
 
-def train(study, settings) -> tuple[int, str, float]:
+def train(study, settings, *more: str) -> tuple[int, str, float]:
     return spo(
         *("train", "--name", "tiny-run", "--settings", slice_json(settings)),
         *("--dataset", slice_json(Dataset(source="stories", grader="final_line"))),
         *("--model", str(study / "model"), "--data", str(study / "data")),
-        *("--state", str(study / "state"), "--output", str(study / "out")),
+        *("--state", str(study / "state"), "--output", str(study / "out"), *more),
     )
 
 
@@ -73,6 +74,41 @@ def test_wrong_settings_are_one_line(tmp_path):
 def test_a_missing_model_is_one_line(study, tmp_path):
     code, error, _ = train(replace_folder(study, tmp_path), tiny.BASE)
     assert (code, error.count("\n")) == (2, 1) and "tokenizer.json does not exist" in error
+
+
+def test_a_model_that_the_hub_does_not_give_is_one_line(study):
+    command = [
+        "judge",
+        "--grader",
+        "gsm8k",
+        "--contexts",
+        "9",
+        "--predictions",
+        "x",
+        "--problems",
+        "x",
+        "--output",
+        "x",
+    ]
+    code, error, _ = spo(*command, "--model", "nobody/no-such-model", environment={"HF_HUB_OFFLINE": "1"})
+    assert (code, error.count("\n")) == (2, 1)
+    assert "model nobody/no-such-model: no such folder, and not to be had from the hub" in error
+
+
+def test_a_context_beyond_the_model_is_one_line(study):
+    code, error, _ = train(study, replace(tiny.BASE, context_tokens=65))
+    assert (code, error.count("\n")) == (2, 1)
+    assert "context_tokens: 65, but" in error and "max_position_embeddings 64" in error
+
+
+def test_prompts_without_room_are_one_line(study, tmp_path):
+    code, error, _ = train(study, replace(tiny.BASE, max_prompt_tokens=2))
+    assert (code, error.count("\n")) == (2, 1) and "no training problem has a prompt of at most 2 tokens" in error
+
+
+def test_gpus_that_are_not_there_are_one_line(study):
+    code, error, _ = train(study, tiny.BASE, "--gpus", "99")
+    assert (code, error.count("\n")) == (2, 1) and "this job asks for 99 GPUs and sees" in error
 
 
 def replace_folder(study, empty):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import re
 import subprocess
 import sys
@@ -9,7 +10,9 @@ import time
 from pathlib import Path
 
 import pytest
+import yaml
 
+from spo.config.resources import Resources
 from tests.workflow.conftest import ROOT, SMOKE, Checkout, environment
 
 RULES = sorted([ROOT / "Snakefile", *(ROOT / "workflow/rules").glob("*.smk")])
@@ -40,6 +43,7 @@ def test_every_rule_says_what_it_does_costs_and_writes() -> None:
                 "resources:",
                 "mem_mb=",
                 "runtime=",
+                "gpu=",
             ):
                 assert part in rule, f"{name} lacks {part}"
             for block in ("input", "output"):
@@ -66,7 +70,7 @@ def test_every_study_has_a_plan(checkout: Checkout, overlay: tuple[str, ...]) ->
 
 def test_the_smoke_study_has_every_rule(checkout: Checkout) -> None:
     rules = set(re.findall(r"^(?:use )?rule (?:train as )?(\w+)", "\n".join(map(Path.read_text, RULES)), re.MULTILINE))
-    groups = {"models", "scores", "audits", "traces", "figures", "tables"}
+    groups = {"models", "scores", "audits", "traces", "figures", "tables", "plan"}
     assert rules - groups == set(checkout.snakemake("-n", *SMOKE).jobs())
 
 
@@ -74,6 +78,7 @@ def test_reading_a_study_imports_nothing_heavy() -> None:
     program = (
         "import sys; from pathlib import Path; from spo import config;"
         "study = config.load([Path('config/config.yaml')]); config.pictures(study, Path('config/paper_numbers.yaml'));"
+        "config.forecast(study);"
         "heavy = {'torch', 'transformers', 'datasets', 'tokenizers', 'safetensors', 'pandas', 'scipy', 'matplotlib'};"
         "print(sorted(heavy & set(sys.modules)))"
     )
@@ -91,6 +96,76 @@ def test_named_targets_are_what_one_would_type(checkout: Checkout) -> None:
     bars, curves = checkout.snakemake("-n", "fig3a").jobs(), checkout.snakemake("-n", "fig3c").jobs()
     assert bars["figure"] == curves["figure"] == 1 and "report" not in bars
     assert "generate" in bars and "generate" not in curves  # learning curves are drawn from training alone
+
+
+GPU = {"sft": {"gpus": 1, "mem_mb": 5000}, "train": {"gpus": 2}}
+
+
+def asked(text: str, rule: str) -> dict[str, str]:
+    """What the first job of a rule asks for, by a dry run."""
+    found = re.search(rf"^rule {rule}:\n(?:    .*\n)*?    resources: (.*)$", text, flags=re.MULTILINE)
+    return dict(part.split("=", 1) for part in found[1].split(", "))
+
+
+def test_every_rule_asks_for_what_the_config_says(checkout: Checkout) -> None:
+    written = "\n".join(path.read_text(encoding="utf-8") for path in RULES)
+    for field in dataclasses.fields(Resources):
+        for key in ("mem_mb=", "runtime=", "gpu="):
+            assert written.count(f"{key}STUDY.resources.{field.name}.") == 1, field.name
+    ended = checkout.snakemake(
+        "-n", "-p", "fig3a", "--resources", "gpu=4", *checkout.overlay("m.yaml", {"resources": GPU})
+    )
+    assert ended.code == 0, ended.text
+    sft, train, score = (asked(ended.text, rule) for rule in ("sft", "train", "score"))
+    assert (sft["mem_mb"], sft["runtime"], sft["gpu"], train["gpu"], score["gpu"]) == ("5000", "120", "1", "2", "0")
+    assert "spo sft" in ended.text and "--gpus 1" in ended.text and "--gpus 2" in ended.text
+
+
+def test_one_gpu_at_once_unless_told_otherwise(checkout: Checkout) -> None:
+    """A job that wants two may have as many as there are."""
+    overlay = checkout.overlay("m.yaml", {"resources": GPU})
+    assert asked(checkout.snakemake("-n", "fig3a", *overlay).text, "train")["gpu"] == "1"
+
+
+def test_a_study_says_what_it_would_take(checkout: Checkout) -> None:
+    alone = checkout.run(sys.executable, "-m", "spo", "plan", "config/config.yaml", "config/smoke.yaml")
+    assert alone.code == 0 and "These are estimates, not measurements" in alone.out and "  in all " in alone.out
+    ended = checkout.snakemake("--cores", "1", "plan", *SMOKE)
+    assert ended.code == 0 and alone.out in ended.text
+    assert not (checkout.folder / "results/smoke/data").exists()
+
+
+def test_resources_repeat_nothing(finished: Checkout) -> None:
+    path = finished.folder / "config/config.yaml"
+    path.write_text(path.read_text(encoding="utf-8") + "\nresources: {train: {gpus: 1}}\n", encoding="utf-8")
+    assert "Nothing to be done" in finished.snakemake("-n").text
+
+
+def test_a_wrong_rule_in_resources_is_one_line(checkout: Checkout) -> None:
+    ended = checkout.snakemake("-n", *checkout.overlay("m.yaml", {"resources": {"trian": {"gpus": 1}}}))
+    assert ended.code == 2 and "config: resources.trian: unknown key (did you mean train?)" in ended.text
+
+
+def test_slurm_is_asked_for_the_same(checkout: Checkout) -> None:
+    pytest.importorskip("snakemake_executor_plugin_slurm", reason="the extra `slurm` is not installed")
+    overlay = ("--configfile", "config/paper.yaml")
+    run = "results/paper/runs/rho-gsm8k-grpo-s42/metrics.jsonl"
+    ended = checkout.snakemake("-n", run, "--workflow-profile", "profiles/slurm", *overlay)
+    assert ended.code == 0, ended.text
+    prepare, train = asked(ended.text, "prepare"), asked(ended.text, "train")
+    assert (train["gpu"], train["mem_mb"], train["runtime"], train["cpus_per_gpu"]) == ("1", "96000", "8000", "8")
+    assert (prepare["gpu"], prepare["mem_mb"], prepare["runtime"]) == ("0", "8000", "30")
+
+
+def test_the_profiles_agree_where_they_are_about_the_same() -> None:
+    default, slurm = (
+        yaml.safe_load((ROOT / f"profiles/{name}/config.yaml").read_text(encoding="utf-8"))
+        for name in ("default", "slurm")
+    )
+    assert {key: slurm[key] for key in default if key != "resources"} == {
+        key: value for key, value in default.items() if key != "resources"
+    }
+    assert default["resources"] == ["gpu=1"] and "resources" not in slurm
 
 
 def test_a_finished_study_has_nothing_to_do(finished: Checkout) -> None:
@@ -192,6 +267,25 @@ def test_a_run_can_start_from_another_run(checkout: Checkout) -> None:
         assert re.search(r"--model results/runs/sleuth-knights-grpo-s2/model ", ended.text)
         states.update(re.findall(r"--state (results/state/sleuth-knights-grpo\.second-s2/\w+)", ended.text))
     assert len(states) == 2
+
+
+def test_a_policy_of_others_is_evaluated_and_not_trained(checkout: Checkout) -> None:
+    experiment = {"model": "pupil", "dataset": "stories", "methods": ["freshman"], "seeds": [1, 2]}
+    experiment |= {"contexts": [256], "protocols": ["greedy"]}
+    overlay = checkout.overlay(
+        "mine.yaml",
+        {
+            "models": {"freshman": {"sft": {"dataset": "stories", "steps": 10, "seed": 5}}},
+            "methods": {"freshman": {"label": "Freshman", "policy": "freshman"}},
+            "experiments": {"others": experiment},
+            "figures": {"others": {"draw": "accuracy_bars", "title": "Others", "experiment": "others"}},
+        },
+    )
+    ended = checkout.snakemake("-n", "-p", "others", *overlay)
+    assert ended.code == 0, ended.text
+    jobs = ended.jobs()
+    assert jobs["sft"] == jobs["generate"] == jobs["score"] == 2 and "train" not in jobs
+    assert "--model results/models/freshman " in ended.text
 
 
 def test_another_study_touches_nothing_of_this_one(finished: Checkout) -> None:

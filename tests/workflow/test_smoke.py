@@ -52,6 +52,31 @@ def test_every_rule_runs_and_leaves_log_and_benchmark(smoked: Checkout) -> None:
         assert "<html" in (results / f"{page}.html").read_text(encoding="utf-8").lower()
 
 
+def test_a_policy_of_others_is_shown_like_the_base(checkout: Checkout) -> None:
+    """Here the others are a second model trained from nothing; nothing but it and the base is made or evaluated."""
+    freshman = {"architecture": {"hidden_size": 32, "layers": 1, "heads": 2, "intermediate_size": 64}}
+    freshman["sft"] = {"dataset": "stories", "steps": 4, "batch_examples": 8, "seed": 5}
+    experiment = {"model": "pupil", "dataset": "stories", "methods": ["freshman"], "seeds": [1, 2]}
+    experiment |= {"contexts": [128, 256], "protocols": ["greedy"]}
+    content = {
+        "replace": ["experiments", "figures", "tables", "audits", "traces", "claims", "style"],
+        "models": {"freshman": freshman},
+        "methods": {"freshman": {"label": "Freshman", "policy": "freshman"}},
+        "experiments": {"others": experiment},
+        "figures": {"bars": {"draw": "accuracy_bars", "title": "Bars", "experiment": "others"}},
+        "tables": {"accuracy": {"make": "accuracy_table", "title": "Accuracy", "experiment": "others"}},
+    }
+    _, overlay = checkout.overlay("mine.yaml", content)
+    ended = checkout.snakemake("--cores", "2", *SMOKE, overlay)
+    assert ended.code == 0, ended.text
+    results = checkout.folder / "results/smoke"
+    assert sorted(path.name for path in (results / "evals").iterdir()) == ["freshman", "pupil"]
+    assert not (results / "runs").exists()
+    table = (results / "tables/accuracy.md").read_text(encoding="utf-8")
+    assert "| Freshman |" in table and "1 seed a method" in table
+    assert "Freshman" in (results / "report.html").read_text(encoding="utf-8")
+
+
 def test_the_log_has_a_line_an_iteration(smoked: Checkout) -> None:
     for run in (smoked.folder / "results/smoke/runs").iterdir():
         log = (smoked.folder / f"results/smoke/logs/train/{run.name}.log").read_text(encoding="utf-8")

@@ -41,8 +41,11 @@ def join_the_living():
     """An open file that stands for this Snakemake; clears the lock files of one that was killed.
 
     Snakemake's own lock is files, which outlive a kill -9, and the next command would have to be `--unlock`. This lock is
-    the kernel's and ends with its process: all who live share it, and who can have it alone is alone.
+    the kernel's and ends with its process: all who live share it, and who can have it alone is alone. A job of a cluster
+    is none of them: the kernel of its machine may not know who lives on another.
     """
+    if not workflow.is_main_process:
+        return None
     folder = Path(".snakemake")
     folder.mkdir(exist_ok=True)
     alive = open(folder / "alive", "w")
@@ -61,7 +64,7 @@ FIGURES, TABLES = list(STUDY.figures), list(STUDY.tables)
 RUNS, EVALUATIONS = desk.runs(STUDY), desk.evaluations(STUDY)
 CRITICS = [name for name, run in RUNS.items() if run.train.credit.kind == "critic"]
 AUDITS = [path for key in STUDY.audits for path in desk.audit_files(STUDY, key)]
-PRIORITY = {run: 20 + place for place, run in enumerate(desk.shortest_first(RUNS.values()))}
+PRIORITY = {run: 20 + place for place, run in enumerate(desk.shortest_first(STUDY))}
 
 
 def one_of(names):
@@ -93,7 +96,10 @@ MODEL_FILES = ("config.json", "model.safetensors", "tokenizer.json")
 
 def model_folder(model):
     """Where a starting policy is: made here, or the folder or hub id that the config names."""
-    return STUDY.models[model].path or f"{STUDY.results}/models/{model}"
+    settings = STUDY.models[model]
+    if settings.path and settings.revision:
+        return f"{settings.path}@{settings.revision}"
+    return settings.path or f"{STUDY.results}/models/{model}"
 
 
 def model_files(model):
@@ -167,7 +173,7 @@ def report_files(wildcards):
 
 
 def model_digest(model):
-    settings = STUDY.models[model]
+    settings = dataclasses.replace(STUDY.models[model], parameters=None)  # that is for `plan`
     return desk.digest(settings, STUDY.datasets[settings.sft.dataset] if settings.sft else None)
 
 
@@ -266,7 +272,8 @@ def report_settings(wildcards):
 # ---- looking inside -------------------------------------------------------------------------------------------------
 
 #: What an audit or a trace depends on, of the settings that its policy was trained with.
-SAMPLING = ("sampling", "context_tokens", "max_response_tokens", "unfinished_reward", "backend", "dtype", "seed")
+SAMPLING = ("sampling", "context_tokens", "max_response_tokens", "stop_texts", "unfinished_reward")
+SAMPLING += ("backend", "dtype", "seed")
 
 
 def sampling_slice(train):
@@ -326,7 +333,8 @@ def traced(key):
     """A trace's policy, and the training settings by which it samples: of its run, or of the first run to start from it."""
     plan = STUDY.traces[key]
     experiment = STUDY.experiments[plan.experiment]
-    run = desk.plan.run_name(experiment, plan.method or experiment.methods[0], experiment.seeds[0])
+    method = plan.method or desk.plan.trained(STUDY, experiment)[0]
+    run = desk.plan.run_name(experiment, method, experiment.seeds[0])
     return (run if plan.method else experiment.model), RUNS[run].train
 
 

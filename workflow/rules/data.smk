@@ -17,8 +17,9 @@ rule prepare:
         "../../environment.yml"
     threads: 1
     resources:
-        mem_mb=1000,
-        runtime=30,
+        mem_mb=STUDY.resources.prepare.mem_mb,
+        runtime=STUDY.resources.prepare.runtime_min,
+        gpu=STUDY.resources.prepare.gpus,
     params:
         settings=dataset_settings,
         folder=subpath(output.manifest, parent=True),

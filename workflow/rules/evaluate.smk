@@ -20,8 +20,9 @@ rule generate:
         "../../environment.yml"
     threads: 1
     resources:
-        mem_mb=3000,
-        runtime=60,
+        mem_mb=STUDY.resources.generate.mem_mb,
+        runtime=STUDY.resources.generate.runtime_min,
+        gpu=STUDY.resources.generate.gpus,
     params:
         settings=protocol_settings,
         dataset=dataset_settings,
@@ -31,7 +32,7 @@ rule generate:
         state=predictions_state,
     shell:
         "python -m spo generate --settings {params.settings:q} --dataset {params.dataset:q}"
-        " --contexts {params.context} --model {params.folder} --data {params.data} --state {params.state}"
+        " --gpus {resources.gpu} --contexts {params.context} --model {params.folder} --data {params.data} --state {params.state}"
         " --output {output.predictions} 3>&2 > {log} 2>&1"
 
 
@@ -53,8 +54,9 @@ rule grade:
         "../../environment.yml"
     threads: 1
     resources:
-        mem_mb=2000,
-        runtime=60,
+        mem_mb=STUDY.resources.grade.mem_mb,
+        runtime=STUDY.resources.grade.runtime_min,
+        gpu=STUDY.resources.grade.gpus,
     params:
         grader=grader,
         contexts=contexts,
@@ -80,8 +82,9 @@ rule score:
         "../../environment.yml"
     threads: 1
     resources:
-        mem_mb=500,
-        runtime=10,
+        mem_mb=STUDY.resources.score.mem_mb,
+        runtime=STUDY.resources.score.runtime_min,
+        gpu=STUDY.resources.score.gpus,
     params:
         grader=grader,
     shell:

@@ -20,8 +20,9 @@ rule audit:
         "../../environment.yml"
     threads: 1
     resources:
-        mem_mb=3000,
-        runtime=120,
+        mem_mb=STUDY.resources.audit.mem_mb,
+        runtime=STUDY.resources.audit.runtime_min,
+        gpu=STUDY.resources.audit.gpus,
     params:
         settings=audit_settings,
         train=audit_train,
@@ -31,7 +32,7 @@ rule audit:
         data=subpath(input.problems, parent=True),
     shell:
         "python -m spo audit --name {wildcards.audit}-s{wildcards.seed} --settings {params.settings:q}"
-        " --train {params.train:q} --dataset {params.dataset:q} --model {params.folder} {params.critic}"
+        " --gpus {resources.gpu} --train {params.train:q} --dataset {params.dataset:q} --model {params.folder} {params.critic}"
         " --data {params.data} --output {output.rows} > {log} 2>&1"
 
 
@@ -51,8 +52,9 @@ rule trace:
         "../../environment.yml"
     threads: 1
     resources:
-        mem_mb=3000,
-        runtime=60,
+        mem_mb=STUDY.resources.trace.mem_mb,
+        runtime=STUDY.resources.trace.runtime_min,
+        gpu=STUDY.resources.trace.gpus,
     params:
         settings=trace_settings,
         train=trace_train,
@@ -61,7 +63,7 @@ rule trace:
         data=subpath(input.problems, parent=True),
     shell:
         "python -m spo trace --name {wildcards.trace} --settings {params.settings:q} --train {params.train:q}"
-        " --dataset {params.dataset:q} --model {params.folder} --data {params.data} --output {output.trace}"
+        " --gpus {resources.gpu} --dataset {params.dataset:q} --model {params.folder} --data {params.data} --output {output.trace}"
         " > {log} 2>&1"
 
 
@@ -80,8 +82,9 @@ rule trajectories:
         "../../environment.yml"
     threads: 1
     resources:
-        mem_mb=1000,
-        runtime=10,
+        mem_mb=STUDY.resources.trajectories.mem_mb,
+        runtime=STUDY.resources.trajectories.runtime_min,
+        gpu=STUDY.resources.trajectories.gpus,
     params:
         settings=page_settings,
         results=subpath(output.html, parent=True),

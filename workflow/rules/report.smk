@@ -29,8 +29,9 @@ rule figure:
         "../../environment.yml"
     threads: 1
     resources:
-        mem_mb=1000,
-        runtime=10,
+        mem_mb=STUDY.resources.figure.mem_mb,
+        runtime=STUDY.resources.figure.runtime_min,
+        gpu=STUDY.resources.figure.gpus,
     params:
         settings=figure_settings,
         results=subpath(output.csv, ancestor=2),
@@ -62,8 +63,9 @@ rule table:
         "../../environment.yml"
     threads: 1
     resources:
-        mem_mb=1000,
-        runtime=10,
+        mem_mb=STUDY.resources.table.mem_mb,
+        runtime=STUDY.resources.table.runtime_min,
+        gpu=STUDY.resources.table.gpus,
     params:
         settings=table_settings,
         results=subpath(output.md, ancestor=2),
@@ -92,8 +94,9 @@ rule report:
         "../../environment.yml"
     threads: 1
     resources:
-        mem_mb=1000,
-        runtime=10,
+        mem_mb=STUDY.resources.report.mem_mb,
+        runtime=STUDY.resources.report.runtime_min,
+        gpu=STUDY.resources.report.gpus,
     params:
         settings=report_settings,
         results=subpath(output.html, parent=True),

@@ -28,8 +28,9 @@ rule sft:
         "../../environment.yml"
     threads: 1
     resources:
-        mem_mb=3000,
-        runtime=120,
+        mem_mb=STUDY.resources.sft.mem_mb,
+        runtime=STUDY.resources.sft.runtime_min,
+        gpu=STUDY.resources.sft.gpus,
     params:
         settings=sft_settings,
         dataset=sft_dataset,
@@ -38,7 +39,7 @@ rule sft:
         folder=subpath(output.config, parent=True),
     shell:
         "python -m spo sft --name {wildcards.model} --settings {params.settings:q} --dataset {params.dataset:q}"
-        " --data {params.data} --state {params.state} --output {params.folder}"
+        " --gpus {resources.gpu} --data {params.data} --state {params.state} --output {params.folder}"
         " 3>&2 > {log} 2>&1"
 
 
@@ -68,8 +69,9 @@ rule train:
         "../../environment.yml"
     threads: 1
     resources:
-        mem_mb=3000,
-        runtime=240,
+        mem_mb=STUDY.resources.train.mem_mb,
+        runtime=STUDY.resources.train.runtime_min,
+        gpu=STUDY.resources.train.gpus,
     params:
         settings=run_settings,
         dataset=run_dataset,
@@ -79,7 +81,7 @@ rule train:
         folder=subpath(output.metrics, parent=True),
     shell:
         "python -m spo train --name {wildcards.run} --settings {params.settings:q} --dataset {params.dataset:q}"
-        " --model {params.start} --data {params.data} --state {params.state} --output {params.folder}"
+        " --gpus {resources.gpu} --model {params.start} --data {params.data} --state {params.state} --output {params.folder}"
         " 3>&2 > {log} 2>&1"
 
 
@@ -90,3 +92,7 @@ use rule train as train_with_critic with:
         critic_weights="<results>/runs/{run}/critic/model.safetensors",
     wildcard_constraints:
         run=one_of(CRITICS),
+    resources:
+        mem_mb=STUDY.resources.train_with_critic.mem_mb,
+        runtime=STUDY.resources.train_with_critic.runtime_min,
+        gpu=STUDY.resources.train_with_critic.gpus,

@@ -11,8 +11,9 @@ from pathlib import Path
 import pytest
 
 from spo import config
+from spo.analysis.slices import Table
 from spo.config import layers
-from spo.config.plan import train_settings
+from spo.config.plan import train_settings, trained
 from spo.settings import Chain, Critic, Group, Loss, Optimizer, Pairs, Partition, Replay, Train, Tree
 from spo.types import Sampling
 
@@ -55,7 +56,7 @@ qwen_math_math    spo_chain                  1000  64    8  512  128/2  1 on   1
 qwen_math_math    spo_tree                   1000  16    -  512  128/2  1 on   1024 4096 100
 """
 ROWS = [line.split() for line in SHIPPED.splitlines() if line and not line.startswith("#")]
-RUNS = [(key, method) for key, experiment in STUDY.experiments.items() for method in experiment.methods]
+RUNS = [(key, method) for key, experiment in STUDY.experiments.items() for method in trained(STUDY, experiment)]
 
 
 def episodes(train: Train) -> str:
@@ -110,7 +111,8 @@ def test_every_run_has_what_all_official_runs_share(experiment: str, method: str
 
 
 def test_methods_estimate_as_the_official_code_does() -> None:
-    credit = {method: train_settings(STUDY, method).credit for method in STUDY.methods}
+    training = [method for method, found in STUDY.methods.items() if found.policy is None]
+    credit = {method: train_settings(STUDY, method).credit for method in training}
     chain = Chain(partition=Partition(interval=5), rollouts_per_cut=9, first_segment="zero", zero_confident=True)
     assert credit["spo_chain"] == credit["spo_chain.no_mask"] == chain
     for interval in (2, 100):
@@ -130,11 +132,33 @@ def test_methods_estimate_as_the_official_code_does() -> None:
     assert (credit["spo_tree.small"].branches, credit["spo_tree.large"].branches) == ((4, 4, 4), (8, 8, 8))
     assert credit["spo_tree.std"].divide_by_std
     assert credit["spo_tree.policy_iteration"].keep_zero_advantage and not tree.keep_zero_advantage
-    objective = {key: train_settings(STUDY, key).loss.objective for key in STUDY.methods}
+    objective = {key: train_settings(STUDY, key).loss.objective for key in training}
     assert [key for key, name in objective.items() if name != "clipped"] == ["spo_tree.policy_iteration"]
     # 4 rollouts a state in the Qwen2.5-0.5B config, 9 in that of the Qwen2.5-1.5B base (spec §1.8).
     assert train_settings(STUDY, "spo_chain", "qwen_half_gsm8k").credit.rollouts_per_cut == 4
     assert train_settings(STUDY, "spo_chain", "qwen_math_math").credit.rollouts_per_cut == 9
+
+
+def test_prompts_stops_and_validation_are_the_official_ones() -> None:
+    """spec §1.8 (length filters), §2.1 items 2 and 8, §3.1, §7.2."""
+    found = {key: train_settings(STUDY, experiment.methods[-1], key) for key, experiment in STUDY.experiments.items()
+             if trained(STUDY, experiment)}  # fmt: skip
+    longest = {key: train.max_prompt_tokens for key, train in found.items()}
+    assert {longest[key] for key in ("short_cot", "mask", "tree_std", "large")} == {1512}
+    assert (longest["long_cot"], longest["qwen_half_gsm8k"], longest["qwen_math_math"]) == (200, 200, 512)
+    sampled = Sampling(temperature=0.35, top_p=1.0)
+    for key, train in found.items():
+        rho_or_deepseek = STUDY.experiments[key].model in ("rho", "deepseek_math")
+        assert train.stop_texts == (("\n\n\nProblem:",) if rho_or_deepseek else ())
+        assert train.validation_samples == (16 if rho_or_deepseek else 0)
+    assert found["short_cot"].validation_sampling == sampled
+    assert found["large"].validation_sampling == Sampling(temperature=0.35, top_p=0.9)
+    graded = {key: train_settings(STUDY, "spo_tree", key).credit.grade_truncated for key in ("short_cot", "long_cot")}
+    assert graded == {"short_cot": "own", "long_cot": "own"}
+    rollouts = {key: train_settings(STUDY, "spo_chain", key).credit.grade_rollouts
+                for key in ("short_cot", "large", "qwen_half_gsm8k", "qwen_gsm8k", "qwen_math_math")}  # fmt: skip
+    assert rollouts == {"short_cot": "response", "large": "response", "qwen_half_gsm8k": "own", "qwen_gsm8k": "own",
+                        "qwen_math_math": "own"}  # fmt: skip
 
 
 def test_prompts_are_the_published_ones() -> None:
@@ -162,6 +186,28 @@ def test_the_4k_runs_go_on_from_the_2k_ones() -> None:
         assert long.start == short.name and short.start is None
         assert dataclasses.replace(long.train, context_tokens=2048) == short.train
     assert {run.train.seed for run in runs.values()} == {42}
+
+
+def test_the_released_policies_stand_beside_the_papers_numbers() -> None:
+    """spec §6.3, §1.4: Table 1 was made with the released policies."""
+    paths = {name: STUDY.models[found.policy].path for name, found in STUDY.methods.items() if found.policy}
+    assert paths == {
+        "spo_chain.released": "gyr66/spo-chain-int5-rho1.1B-gsm8k",
+        "spo_tree.released": "gyr66/spo-tree-666-rho1.1B-gsm8k",
+        "spo_tree.math_released": "gyr66/spo-tree-666-qwen1.5B-math",
+        "grpo.math_released": "gyr66/grpo-qwen1.5B-math",
+        "deepscaler": "agentica-org/DeepScaleR-1.5B-Preview",
+        "still3": "RUC-AIBOX/STILL-3-1.5B-preview",
+    }
+    released = STUDY.experiments["released_math"]
+    assert set(released.methods) | set(STUDY.experiments["released_gsm8k"].methods) == set(paths)
+    asked = {key for key in config.evaluations(STUDY) if key[0] == "grpo_math_released"}
+    assert asked == {("grpo_math_released", dataset, "table1_official") for dataset in ("math500", "aime24")}
+    table = config.parse(Table, config.pictures(STUDY, CONFIG / "paper_numbers.yaml")["released_math500"])
+    theirs = {(number.method, number.context): number.value for number in table.paper}
+    assert theirs["spo_tree.math_released", 2048] == 73.6 and theirs["grpo.math_released", 2048] == 62.0
+    assert theirs["still3", 2048] == 66.2 and theirs["base", 32768] == 83.8
+    assert [arm.runs[0].run for arm in table.study.arms][:2] == ["grpo_math_released", "spo_tree_math_released"]
 
 
 def test_protocols_are_those_of_the_published_numbers() -> None:

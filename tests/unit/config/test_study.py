@@ -132,10 +132,10 @@ def test_a_colour_is_in_no_training_run(tmp_path: Path) -> None:
 
 
 def test_longer_runs_start_first(tmp_path: Path) -> None:
-    # 5 iterations of 8 responses with 9 rollouts each against 50, then 51, iterations of 8 responses alone.
-    for iterations, longest in ((49, "chain.int2"), (51, "grpo")):
+    # Rollouts make iterations long; many iterations make runs longer.
+    for iterations, longest in ((5, "chain.int2"), (500, "grpo")):
         overrides = {"experiments": {"one": {"overrides": {"grpo": {"iterations": iterations}}}}}
-        order = config.shortest_first(config.runs(study(tmp_path, overrides)).values())
+        order = config.shortest_first(study(tmp_path, overrides))
         assert set(order[-2:]) == {f"tiny-tales-{longest}-s1", f"tiny-tales-{longest}-s2"}
 
 
@@ -169,7 +169,7 @@ def test_a_later_stage_starts_from_the_run_of_the_same_seed(tmp_path: Path) -> N
     assert runs["tiny-tales-grpo.third-s1"].start == "tiny-tales-grpo.second-s1"
     assert runs["tiny-tales-grpo-s1"].start is None
     # Whoever is waited for begins first: GRPO counts for all three stages.
-    order = [name for name in config.shortest_first(runs.values()) if "grpo" in name and name.endswith("s1")]
+    order = [name for name in config.shortest_first(staged(tmp_path)) if "grpo" in name and name.endswith("s1")]
     assert order == [f"tiny-tales-{method}-s1" for method in ("grpo.third", "grpo.second", "grpo")]
 
 
@@ -192,6 +192,91 @@ def test_stages_that_cannot_follow_each_other_are_one_line(tmp_path: Path, chang
     with pytest.raises(UserError) as error:
         staged(tmp_path, changes)
     assert expected in str(error.value) and "\n" not in str(error.value)
+
+
+OTHERS = {
+    "models": {"elder": {"path": "some/where"}},
+    "methods": {"elder": {"label": "Elder", "policy": "elder", "paper": "spo_chain"}},
+    "experiments": {"one": {"methods": ["grpo", "elder", "chain"]}},
+    "figures": {"curves": {"draw": "learning_curves", "title": "Curves", "experiment": "one"}},
+}
+
+
+def test_a_policy_of_others_is_evaluated_and_never_trained(tmp_path: Path) -> None:
+    found = study(tmp_path, OTHERS)
+    assert {run.method for run in config.runs(found).values()} == {"grpo", "chain"}
+    policies = {key[0] for key in config.evaluations(found)}
+    assert policies == {"tiny", "elder", *config.runs(found)}
+    pictures = config.pictures(found, NUMBERS)
+    bars, curves = (config.parse(Figure, pictures[name]) for name in ("bars", "curves"))
+    elder = bars.study.arms[1]
+    assert (elder.method, [(run.run, run.seed) for run in elder.runs], elder.trained) == (
+        "elder",
+        [("elder", 0)],
+        False,
+    )
+    assert {number.method: number.value for number in bars.paper}["elder"] == 56.7
+    assert [arm.method for arm in curves.study.arms] == ["grpo", "chain"]  # it has no curve
+    assert "evals/elder/tales/greedy/graded.jsonl" in config.reads(found, found.figures["bars"])
+    assert not any("runs/elder" in path for path in config.experiment_files(found, "one"))
+    assert "elder: elder, evaluated as it is" in config.summary(found)
+
+
+@pytest.mark.parametrize(
+    ("changes", "expected"),
+    [
+        ({"methods": {"elder": {"policy": "eldr"}}}, "methods.elder.policy: unknown model eldr (did you mean elder?)"),
+        ({"methods": {"elder": {"train": {"epochs": 2}}}}, "methods.elder.train: `policy` is evaluated as it is"),
+        ({"methods": {"elder": {"base": "grpo"}}}, "methods.elder.base: `policy` is evaluated as it is"),
+        ({"methods": {"chain": {"start": "elder"}}}, "methods.chain.start: elder is a `policy` that others trained"),
+        ({"methods": {"chain.int2": {"base": "elder"}}}, "methods.chain.int2.base: elder is a `policy`"),
+        ({"experiments": {"one": {"overrides": {"elder": {"epochs": 2}}}}}, "one.overrides.elder: it is a `policy`"),
+        ({"figures": {"curves": {"methods": ["elder"]}}}, "figures.curves.methods: elder is a policy"),
+        (
+            {"experiments": {"one": {"methods": ["elder"], "overrides": {"chain": {}}}}},
+            "experiments.one.overrides.chain: unknown method of this experiment",
+        ),
+        (
+            {"traces": {"t": {"experiment": "one", "method": "elder"}}},
+            "traces.t.method: elder is a policy that others trained",
+        ),
+        (
+            {"audits": {"a": {"experiment": "one", "method": "elder", "audit": {"estimators": {}}}}},
+            "audits.a.method: elder is a policy that others trained",
+        ),
+        (
+            {
+                "claims": {
+                    "c": {
+                        "text": "x",
+                        "source": "Fig. 0",
+                        "parts": [
+                            {"statistic": "late_accuracy", "experiment": "one", "first": "elder", "second": "grpo",
+                             "rule": "above", "relevant": 1}
+                        ],
+                    }
+                }
+            },
+            "claims.c.parts.0.first: elder is a policy that others trained",
+        ),
+    ],
+)  # fmt: skip
+def test_what_a_policy_of_others_cannot_do_is_one_line(tmp_path: Path, changes: dict, expected: str) -> None:
+    with pytest.raises(UserError) as error:
+        study(tmp_path, layers.merge(OTHERS, changes))
+    assert expected in str(error.value) and "\n" not in str(error.value)
+
+
+def test_an_experiment_may_train_nothing(tmp_path: Path) -> None:
+    alone = {name: part for name, part in SMALL["experiments"]["one"].items() if name != "overrides"}
+    changes = layers.merge(OTHERS, {"experiments": {"alone": alone | {"methods": ["elder"]}}})
+    found = study(tmp_path, changes)
+    assert len(config.runs(found)) == 4  # those of the other experiment
+    assert "evals/elder/tales/greedy/score.json" in config.experiment_files(found, "alone")
+    with pytest.raises(UserError, match="figures.curves.experiment: alone trains nothing"):
+        study(tmp_path, layers.merge(changes, {"figures": {"curves": {"experiment": "alone"}}}))
+    with pytest.raises(UserError, match="traces.t.experiment: alone trains nothing"):
+        study(tmp_path, layers.merge(changes, {"traces": {"t": {"experiment": "alone"}}}))
 
 
 def test_the_summary_counts(tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ import pytest
 from spo.credit.chain import value_cuts
 from spo.credit.groups import group_advantages
 from spo.credit.partition import PARTITIONS, cutpoints
-from spo.methods import METHODS, chain, critic, most_episodes
+from spo.methods import METHODS, chain, critic, most_episodes, tree
 from spo.methods.grow import grow
 from spo.methods.world import Clock, ValueTarget, World
 from spo.policy import BACKENDS, CRITICS
@@ -200,6 +200,37 @@ def test_a_state_without_room_is_worth_what_its_text_earns(world):
     full = (0, (*prompt, *range(5, 5 + 8 - len(prompt))))
     values, tokens = chain.monte_carlo_values(here, PROBLEMS, [full], 3)
     assert tokens == 0 and values == {full: here.reward(PROBLEMS[0], full[1][len(prompt) :], False)}
+
+
+def graded_texts(here: World) -> tuple[World, list]:
+    """A world that writes down what it was asked to grade: (problem, ids, finished)."""
+    asked = []
+    return replace(here, reward=lambda *call: asked.append(call) or 0.0), asked
+
+
+def test_a_rollout_is_graded_whole_or_alone(world):
+    encode, found = tiny.encoder(world(tiny.BASE).policy.source), {}
+    states = [(p, encode(problem) + (7, 8)) for p, problem in enumerate(PROBLEMS[:2])]
+    for graded in ("response", "own"):
+        here, asked = graded_texts(world(tiny.METHODS["chain"]))
+        chain.monte_carlo_values(here, PROBLEMS, states, 2, graded)
+        found[graded] = [ids for _, ids, _ in asked]
+    assert len(found["own"]) == 4 and found["response"] == [(7, 8) + ids for ids in found["own"]]
+
+
+def test_a_truncated_leaf_is_graded_whole_or_by_its_last_segment(world):
+    settings = replace(tiny.METHODS["tree"], max_response_tokens=9)
+    for graded in ("response", "own"):
+        here, asked = graded_texts(world(replace(settings, credit=replace(settings.credit, grade_truncated=graded))))
+        nodes = grow(here, PROBLEMS)
+        tree.rate(here, PROBLEMS, nodes)
+        inner = {node.parent for node in nodes}
+        leaves = [node for n, node in enumerate(nodes) if n not in inner]
+        assert any(not leaf.sample.finished for leaf in leaves) and any(leaf.before for leaf in leaves)
+        for leaf, (problem, ids, finished) in zip(leaves, asked, strict=True):
+            own = graded == "own" and not leaf.sample.finished
+            assert (problem, finished) == (PROBLEMS[leaf.problem], leaf.sample.finished)
+            assert ids == (leaf.sample.response_ids if own else leaf.response_ids)
 
 
 def test_trees_have_the_shape_that_the_settings_say(world):

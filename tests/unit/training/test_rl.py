@@ -8,13 +8,14 @@ import pytest
 import torch
 
 from spo.errors import RunFailure, UserError
-from spo.policy import CRITICS
+from spo.policy import BACKENDS, CRITICS
+from spo.policy import tokenizer as tokenizers
 from spo.settings import Accepted, Group, Optimizer, Pairs
 from spo.store import read_jsonl
 from spo.training import rl
 from spo.training.descent import Descent, schedule
 from spo.training.optimize import policy_step
-from spo.types import Episode
+from spo.types import Episode, Sampling
 from tests import tiny
 
 
@@ -106,6 +107,41 @@ def test_problems_of_an_iteration_are_a_function_of_seed_and_iteration():
     ]
     assert draw[0] == draw[1] and draw[0] != draw[2] and draw[0] != draw[3]
     assert len({problem.id for problem in draw[0]}) == 4
+
+
+def test_problems_with_long_prompts_are_left_out_of_training():
+    problems = tiny.problems(4)
+    lengths = dict(zip((problem.id for problem in problems), (5, 9, 10, 12), strict=True))
+    encode = lambda problem: (0,) * lengths[problem.id]  # noqa: E731
+    for limits, expected in (({}, 4), ({"max_prompt_tokens": 9}, 2), ({"context_tokens": 12}, 3)):
+        fitting = rl.fitting_problems(problems, replace(tiny.BASE, **limits), encode)
+        assert fitting == problems[:expected]
+    with pytest.raises(UserError, match=r"at most 4 tokens, the shortest has 5; raise max_prompt_tokens or context_to"):
+        rl.fitting_problems(problems, replace(tiny.BASE, max_prompt_tokens=4), encode)
+
+
+def test_sampled_validation_stands_beside_the_greedy_one_and_repeats(folder):
+    tokenizer = tokenizers.load(folder)
+    policy = BACKENDS["engine"](folder, tokenizer.eos_id)
+    asked = []
+
+    def reward(problem, ids, finished):
+        asked.append((problem.id, ids))
+        return float(len(ids) % 2)
+
+    problems, encode = tiny.problems(6), tiny.encoder(folder)
+    settings = replace(tiny.BASE, context_tokens=60, max_response_tokens=40)
+    greedy = rl.validate(policy, problems, settings, encode, reward)
+    assert "validation_sampled_accuracy" not in greedy
+    asked.clear()
+    sampled = replace(settings, validation_samples=3, validation_sampling=Sampling(temperature=1.0))
+    found = rl.validate(policy, problems, sampled, encode, reward)
+    assert found == rl.validate(policy, problems, sampled, encode, reward)
+    assert {key: found[key] for key in greedy} == greedy
+    once = asked[: len(asked) // 2]
+    odd = [ids for _, ids in once if len(ids) % 2]
+    right = greedy["validation_accuracy"] * 6 + found["validation_sampled_accuracy"] * 18
+    assert right == pytest.approx(len(odd)) and 6 < len(once) <= 24
 
 
 def test_a_state_folder_of_other_settings_is_refused_and_kept(folder, tmp_path):
