@@ -50,7 +50,7 @@ def _world(options: argparse.Namespace):
 
     train, tokenizer = options.train, tokenizers.load(options.model)
     folder = getattr(options, "critic", None)
-    policy = BACKENDS[train.backend](options.model, tokenizer.eos_id, train.dtype)
+    policy = BACKENDS[train.backend](options.model, tokenizer.eos_id, train.dtype, train.memory)
     return World(
         policy=stopping(policy, tokenizer.decode, train.stop_texts),
         settings=train,
@@ -59,7 +59,7 @@ def _world(options: argparse.Namespace):
         reward=rewarder(tokenizer, options.dataset, train),
         line_ends=line_ends(tokenizer),
         clock=Clock(),
-        critic=CRITICS[train.backend](folder, train.seed, train.dtype) if folder else None,
+        critic=CRITICS[train.backend](folder, train.seed, train.dtype, train.memory) if folder else None,
     )
 
 

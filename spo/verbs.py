@@ -85,7 +85,7 @@ def train(options: argparse.Namespace) -> None:
     from spo.policy import BACKENDS, CRITICS
     from spo.policy import tokenizer as tokenizers
     from spo.policy.card import model_card
-    from spo.policy.locate import check_context
+    from spo.policy.locate import check_context, weights_digest
     from spo.policy.stops import stopping
     from spo.training import rl
 
@@ -93,17 +93,18 @@ def train(options: argparse.Namespace) -> None:
     tokenizer = tokenizers.load(options.model)
     check_context(options.model, settings.context_tokens, "context_tokens")
     opened, critic = BACKENDS[settings.backend], None
-    policy = opened(options.model, tokenizer.eos_id, settings.dtype)
-    policy = stopping(policy, tokenizer.decode, settings.stop_texts)
-    reference = opened(options.model, tokenizer.eos_id, settings.dtype) if rl.opens_reference(settings) else None
+    policy = opened(options.model, tokenizer.eos_id, settings.dtype, settings.memory)
+    policy, reference = stopping(policy, tokenizer.decode, settings.stop_texts), None
+    if rl.opens_reference(settings):
+        reference = opened(options.model, tokenizer.eos_id, settings.dtype, settings.memory, parked=True)
     if settings.credit.kind == "critic":
-        critic = CRITICS[settings.backend](options.model, settings.seed, settings.dtype)
+        critic = CRITICS[settings.backend](options.model, settings.seed, settings.dtype, settings.memory)
     files = {split: options.data / f"{split}.jsonl" for split in ("train", "validation")}
     rl.run(
         name=options.name,
         settings=settings,
         fingerprint={
-            "train": asdict(settings),
+            "train": _binding(settings),
             "dataset": asdict(dataset),
             "model": weights_digest(options.model),
             **{f"{split}_problems": store.sha256_file(path) for split, path in files.items()},
@@ -133,13 +134,13 @@ def generate(options: argparse.Namespace) -> None:
     from spo.evaluation import generate as evaluation
     from spo.policy import BACKENDS
     from spo.policy import tokenizer as tokenizers
-    from spo.policy.locate import check_context
+    from spo.policy.locate import check_context, weights_digest
     from spo.policy.stops import stopping
 
     tokenizer = tokenizers.load(options.model)
     check_context(options.model, max(options.contexts), "contexts")
-    problems = options.data / "test.jsonl"
-    policy = BACKENDS[options.settings.backend](options.model, tokenizer.eos_id)
+    problems, opened = options.data / "test.jsonl", BACKENDS[options.settings.backend]
+    policy = opened(options.model, tokenizer.eos_id, memory=options.settings.memory, parked=True)
     evaluation.run(
         policy=stopping(policy, tokenizer.decode, options.settings.stop_texts),
         problems=data.load_problems(problems),
@@ -147,7 +148,7 @@ def generate(options: argparse.Namespace) -> None:
         protocol=options.settings,
         context_tokens=max(options.contexts),
         fingerprint={
-            "protocol": asdict(options.settings),
+            "protocol": _binding(options.settings),
             "prompt": options.dataset.prompt,
             "context": max(options.contexts),
             "model": weights_digest(options.model),
@@ -202,17 +203,13 @@ def score(options: argparse.Namespace) -> None:
     store.write_json(options.output, head | counts | {"contexts": evaluation.contexts(rows, wilson)})
 
 
-def weights_digest(folder: Path) -> str | dict[str, str]:
-    """SHA-256 of a model's weights, of each file where there are several; UserError where there are none."""
-    from spo import store
-    from spo.errors import UserError
-
-    if (folder / "model.safetensors").is_file():
-        return store.sha256_file(folder / "model.safetensors")
-    shards = sorted(folder.glob("model-*.safetensors"))
-    if not shards:
-        raise UserError(f"{folder / 'model.safetensors'}: no such file, and no shards of it")
-    return {path.name: store.sha256_file(path) for path in shards}
+def _binding(settings) -> dict:
+    """The settings that unfinished work is bound to: all but those that only decide whether it fits into memory."""
+    out = asdict(settings)
+    del out["memory"]
+    if "loss" in out and settings.loss.scope == "batch":
+        del out["optimizer"]["micro_batch_tokens"]
+    return out
 
 
 def _prompt(dataset, question: str) -> str:

@@ -83,10 +83,12 @@ def train(settings: Train, folder: Path, state: Path, reward=None) -> Policy:
     """A run on the tiny task, by default with reward 1 for a response in which the right digit occurs."""
     tokenizer = tokenizers.load(folder)
     opened = BACKENDS[settings.backend]
-    policy = opened(folder, tokenizer.eos_id, settings.dtype)
-    critic = None
+    policy = opened(folder, tokenizer.eos_id, settings.dtype, settings.memory)
+    reference = critic = None
+    if rl.opens_reference(settings):
+        reference = opened(folder, tokenizer.eos_id, settings.dtype, settings.memory, parked=True)
     if settings.credit.kind == "critic":
-        critic = CRITICS[settings.backend](folder, settings.seed, settings.dtype)
+        critic = CRITICS[settings.backend](folder, settings.seed, settings.dtype, settings.memory)
     rows = problems()
     rl.run(
         name="tiny",
@@ -95,7 +97,7 @@ def train(settings: Train, folder: Path, state: Path, reward=None) -> Policy:
         train=rows[:30],
         validation=rows[30:],
         policy=policy,
-        reference=opened(folder, tokenizer.eos_id, settings.dtype) if rl.opens_reference(settings) else None,
+        reference=reference,
         encode=encoder(folder),
         reward=reward or (lambda problem, ids, finished: float(problem.answer in tokenizer.decode(ids))),
         line_ends=lambda ids: (),

@@ -37,6 +37,7 @@ SECTIONS = (
     ("credit of kind pairs", "Pairs"),
     ("loss", "Loss"),
     ("optimizer, of training and of models.{name}.sft", "Optimizer"),
+    ("memory, of training and of protocols", "Memory"),
     ("methods.{name}", "Method"),
     ("experiments.{name}", "Experiment"),
     ("figures.{name}", "Figure"),

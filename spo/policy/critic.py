@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from spo import store
-from spo.policy import forest, forest_hf, transformer
+from spo.policy import forest, transformer
 
 HEAD = ("value_head.weight", "value_head.bias")
 
@@ -71,23 +71,6 @@ def open_engine(folder: Path, seed: int, dtype: str = "float32") -> Critic:
         return transformer.norm(last, cast["model.norm.weight"], geo), found.index
 
     return Critic(folder, weights, hidden, geo.hidden_size, seed)
-
-
-def open_hf(folder: Path, seed: int, dtype: str = "float32") -> Critic:
-    """A critic on any causal backbone of transformers, with products in `dtype`; UserError if the folder holds none."""
-    from spo.policy.hf import HfPolicy
-
-    policy = HfPolicy.open(folder, eos_id=-1, dtype=dtype)
-    backbone, prefix = policy.model.base_model, f"{policy.model.base_model_prefix}."
-    weights = {name: weight for name, weight in policy.weights().items() if name.startswith(prefix)}
-
-    def hidden(input_ids: Tensor) -> tuple[Tensor, Tensor]:
-        low = policy.train_dtype == torch.bfloat16
-        with torch.autocast(input_ids.device.type, torch.bfloat16, enabled=low):
-            out, index = forest_hf.run(backbone, input_ids)
-        return out.last_hidden_state.flatten(0, 1), index
-
-    return Critic(folder, weights, hidden, backbone.config.hidden_size, seed)
 
 
 def initial_head(size: int, seed: int) -> tuple[Tensor, Tensor]:

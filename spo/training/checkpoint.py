@@ -6,13 +6,17 @@ A checkpoint is a folder `step-{done}` with the weights and Adam moments (safete
 
 from __future__ import annotations
 
+import hashlib
+import json
 import os
 import shutil
 import sys
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
+from itertools import chain
 from pathlib import Path
 
+import torch
 from torch import Tensor
 
 from spo import store
@@ -23,11 +27,16 @@ from spo.types import Episode
 Memory = tuple[tuple[int, Episode], ...]
 #: Append-only files of a run; a resumed run cuts them back to where its checkpoint was taken.
 LOGS = ("metrics.jsonl", "timing.jsonl")
+#: Their names in a safetensors file
+_DTYPES = {torch.float32: "F32", torch.bfloat16: "BF16"}
 
 
 @dataclass(frozen=True)
 class State:
-    """What a run is between two iterations: iterations `done`, weights and moments by name, memory, counters."""
+    """What a run is between two iterations: iterations `done`, weights and moments by name, memory, counters.
+
+    Tensors that were read from a checkpoint are views of its file, which the system reads as they are copied.
+    """
 
     done: int
     tensors: Mapping[str, Tensor]
@@ -53,17 +62,15 @@ def claim(folder: Path, fingerprint: Mapping[str, object]) -> None:
 
 
 def save(folder: Path, state: State) -> None:
-    """Write checkpoint `step-{done}` and drop all but the newest two. RunFailure if the disk refuses."""
-    from safetensors.torch import save_file
+    """Write checkpoint `step-{done}` and drop all but the newest two. RunFailure if the disk refuses.
 
+    Beside the tensors themselves this takes the memory of one of them, on the processor where it is on a GPU.
+    """
     final, temporary = folder / f"step-{state.done:06d}", folder / "step-tmp"
     try:
         shutil.rmtree(temporary, ignore_errors=True)
         temporary.mkdir(parents=True)
-        save_file(
-            {name: t.detach().contiguous() for name, t in state.tensors.items()}, temporary / "tensors.safetensors"
-        )
-        _sync(temporary / "tensors.safetensors")
+        digest = _write_tensors(temporary / "tensors.safetensors", state.tensors)
         store.write_jsonl(
             temporary / "memory.jsonl", ({"made": made, **asdict(episode)} for made, episode in state.memory)
         )
@@ -73,7 +80,10 @@ def save(folder: Path, state: State) -> None:
                 "done": state.done,
                 "counters": state.counters,
                 "logs": {name: _size(folder / name) for name in LOGS},
-                "sha256": {n: store.sha256_file(temporary / n) for n in ("tensors.safetensors", "memory.jsonl")},
+                "sha256": {
+                    "tensors.safetensors": digest,
+                    "memory.jsonl": store.sha256_file(temporary / "memory.jsonl"),
+                },
             },
         )
         shutil.rmtree(final, ignore_errors=True)
@@ -104,6 +114,29 @@ def load(folder: Path) -> State | None:
     for name in LOGS:
         (folder / name).unlink(missing_ok=True)
     return None
+
+
+def _write_tensors(path: Path, tensors: Mapping[str, Tensor]) -> str:
+    """Write a safetensors file, one tensor after the other; its SHA-256.
+
+    The library's own writer copies every tensor of a GPU before it writes the first. Format: 8 bytes with the length of
+    a JSON header, the header, the bytes of the tensors (https://huggingface.co/docs/safetensors).
+    """
+    header, end = {}, 0
+    for name, tensor in tensors.items():
+        start, end = end, end + tensor.numel() * tensor.element_size()
+        header[name] = {"dtype": _DTYPES[tensor.dtype], "shape": list(tensor.shape), "data_offsets": [start, end]}
+    head = json.dumps(header).encode()
+    head += b" " * (-len(head) % 8)
+    contents = (t.detach().cpu().reshape(-1).view(torch.uint8).numpy() for t in tensors.values())
+    digest = hashlib.sha256()
+    with open(path, "wb") as file:
+        for piece in chain((len(head).to_bytes(8, "little"), head), contents):
+            digest.update(piece)
+            file.write(piece)
+        file.flush()
+        os.fsync(file.fileno())
+    return digest.hexdigest()
 
 
 def _read(folder: Path, path: Path) -> State:

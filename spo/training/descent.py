@@ -14,10 +14,20 @@ from spo.settings import Optimizer
 
 
 class Descent:
-    """The optimizer of a run, with its schedule: AdamW, or Muon for the matrices inside the layers (`muon_lr`)."""
+    """The optimizer of a run, with its schedule: AdamW, or Muon for the matrices inside the layers (`muon_lr`).
 
-    def __init__(self, weights: Mapping[str, Tensor], settings: Optimizer, total_steps: int) -> None:
-        self.weights, self.settings, self.total_steps, self.steps = dict(weights), settings, total_steps, 0
+    Weights that are not float32, or not on `device` ("model": where they are), have a float32 copy there, which steps
+    are added to and from which they are then rounded: at a learning rate of 1e-6 most steps are smaller than bfloat16
+    can tell apart. Gradients of such weights are added up in float32 on `device` as they arise, and not kept by them.
+    """
+
+    def __init__(
+        self, weights: Mapping[str, Tensor], settings: Optimizer, total_steps: int, device: str = "model"
+    ) -> None:
+        self.settings, self.total_steps, self.steps = settings, total_steps, 0
+        #: What the model computes with, and what the optimizer updates: one tensor or two of the same name.
+        self.live = dict(weights)
+        self.weights = weights = {name: _master(weight, device) for name, weight in self.live.items()}
         inner = {n for n, w in weights.items() if settings.muon_lr and w.ndim == 2 and ".layers." in n}
         betas = (settings.beta1, settings.beta2)
         outer = [w for n, w in weights.items() if n not in inner]
@@ -46,6 +56,7 @@ class Descent:
             for group in part.param_groups:
                 group["lr"] = peak * factor
             part.step()
+        self._publish()
         self.clear()
         self.steps += 1
         return norm, self.settings.lr * factor
@@ -54,6 +65,7 @@ class Descent:
         """Begin anew at `weights`: without moments, and with a schedule of its own over `total_steps`."""
         for name, weight in self.weights.items():
             weight.data.copy_(weights[name].detach())
+        self._publish()
         for part, _ in self.parts:
             part.state.clear()
         self.steps, self.total_steps = 0, total_steps
@@ -63,8 +75,14 @@ class Descent:
         for weight in self.weights.values():
             weight.grad = None
 
+    def _publish(self) -> None:
+        """Round what the optimizer updates to what the model computes with."""
+        for name, weight in self.live.items():
+            if weight is not self.weights[name]:
+                weight.data.copy_(self.weights[name].detach())
+
     def tensors(self) -> dict[str, Tensor]:
-        """Weights and moments, for a checkpoint."""
+        """Weights in float32 and moments, for a checkpoint; the very tensors, not copies."""
         out = {f"weight/{name}": weight for name, weight in self.weights.items()}
         for part, _ in self.parts:
             for name, weight in self.weights.items():
@@ -78,13 +96,33 @@ class Descent:
         names = {id(weight): name for name, weight in self.weights.items()}
         for name, weight in self.weights.items():
             weight.data.copy_(tensors[f"weight/{name}"])
+        self._publish()
         for part, _ in self.parts:
             for weight in part.param_groups[0]["params"]:
                 for moment in ("exp_avg", "exp_avg_sq", "momentum_buffer"):
                     if (saved := tensors.get(f"{moment}/{names[id(weight)]}")) is not None:
-                        part.state[weight][moment] = saved.clone()
+                        part.state[weight][moment] = torch.empty_like(weight).copy_(saved)
                         if moment == "exp_avg":
-                            part.state[weight]["step"] = torch.tensor(float(steps))
+                            # Beside its weight: the fused step reads it on the GPU.
+                            part.state[weight]["step"] = torch.tensor(float(steps), device=weight.device)
+
+
+def _master(weight: Tensor, device: str) -> Tensor:
+    """The float32 tensor on `device` that the optimizer updates for `weight`, and to which its gradients go."""
+    where = weight.device if device == "model" else torch.device(device)
+    if weight.dtype == torch.float32 and weight.device == where:
+        return weight
+    master = weight.detach().to(where, torch.float32).requires_grad_()
+
+    def hand_over(weight: Tensor) -> None:
+        grad, weight.grad = weight.grad, None
+        if master.grad is None:
+            master.grad = grad.to(where, torch.float32)
+        else:
+            master.grad += grad.to(where)
+
+    weight.register_post_accumulate_grad_hook(hand_over)
+    return master
 
 
 def schedule(settings: Optimizer, step: int, total_steps: int) -> float:

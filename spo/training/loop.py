@@ -62,6 +62,8 @@ def run(
             for prefix, descent in descents.items():
                 own = {name.removeprefix(prefix): t for name, t in found.tensors.items() if name.startswith(prefix)}
                 descent.restore(own, int(counters[f"{prefix}optimizer_steps"]))
+                del own
+            found = None  # or its tensors would stay as long as the run
             print(f"{name}: resuming after iteration {done} of {total}", flush=True)
         progress = _Progress(name, total, done)
         for iteration in range(done + 1, total + 1):

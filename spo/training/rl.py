@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 
@@ -10,7 +11,7 @@ import numpy as np
 
 from spo import seeds
 from spo.batching import shuffled_batches
-from spo.errors import UserError
+from spo.errors import UserError, short_of_memory
 from spo.methods import METHODS, most_episodes, objective
 from spo.methods.score import score
 from spo.methods.world import Clock, Collected, Memory, World
@@ -48,21 +49,23 @@ def run(
     """
     fitting = fitting_problems(train, settings, encode)
     steps = total_steps(settings, len(fitting))
-    descents = {"": Descent(policy.weights(), settings.optimizer, steps)}
+    where = settings.memory.optimizer_device
+    descents = {"": Descent(policy.weights(), settings.optimizer, steps, where)}
     if critic is not None:
         lr = settings.credit.lr or settings.optimizer.lr
-        descents[CRITIC] = Descent(critic.weights(), replace(settings.optimizer, lr=lr, muon_lr=None), steps)
+        descents[CRITIC] = Descent(critic.weights(), replace(settings.optimizer, lr=lr, muon_lr=None), steps, where)
 
     def iterate(iteration: int, memory: Memory, clock: Clock) -> Iterated:
         metrics: dict[str, float] = {}
         if iteration > 0:
             world = World(policy, settings, iteration, encode, reward, line_ends, clock, critic)
             problems = draw_problems(fitting, settings, iteration)
-            collected = METHODS[settings.credit.kind](world, problems, memory)
-            memory, metrics = collected.memory, dict(collected.metrics)
-            metrics |= learn(policy, reference, descents[""], collected, settings, iteration, clock)
-            if critic is not None:
-                metrics |= learn_values(critic, descents[CRITIC], collected, settings, iteration, clock)
+            with short_of_memory(_remedy(settings)):
+                collected = METHODS[settings.credit.kind](world, problems, memory)
+                memory, metrics = collected.memory, dict(collected.metrics)
+                metrics |= learn(policy, reference, descents[""], collected, settings, iteration, clock)
+                if critic is not None:
+                    metrics |= learn_values(critic, descents[CRITIC], collected, settings, iteration, clock)
         if iteration % settings.validate_every == 0 or iteration == settings.iterations:
             with clock.phase("validate"):
                 metrics |= validate(policy, validation[: settings.validation_problems], settings, encode, reward)
@@ -120,7 +123,7 @@ def learn(
         return {"episodes": 0, "trained_tokens": 0, "steps": 0}
     ref = None
     if compares(settings):
-        with clock.phase("score"):
+        with clock.phase("score"), getattr(reference, "present", nullcontext)():
             sequences = [(episode.prompt_ids, episode.response_ids) for episode in episodes]
             ref = score(reference, sequences, settings.sampling.temperature, settings.optimizer.micro_batch_tokens)
     name, batches = objective(settings), iteration_batches(settings, len(episodes), iteration)
@@ -214,6 +217,17 @@ def validate(
 
 def _validation_keys(settings: Train, problem: Problem) -> tuple[int, ...]:
     return tuple(seeds.key(settings.seed, "validation", problem.id, i) for i in range(settings.validation_samples))
+
+
+def _remedy(settings: Train) -> str:
+    """What to change where memory runs out: not the size of micro-batches where the loss is taken over each of them."""
+    tokens = settings.optimizer.micro_batch_tokens
+    lower = f"lower optimizer.micro_batch_tokens (now {tokens})"
+    if settings.loss.scope == "micro_batch":
+        lower = f"lower memory.head_chunk_tokens (now {settings.memory.head_chunk_tokens})"
+    if settings.memory.gradient_checkpointing or settings.backend == "engine":
+        return lower
+    return f"set memory.gradient_checkpointing: true, or {lower}"
 
 
 def _rows(items: Sequence, rows: Sequence[int]) -> list:

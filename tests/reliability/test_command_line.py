@@ -10,10 +10,11 @@ import time
 from dataclasses import asdict, replace
 
 import pytest
+import torch
 
 from spo import store
 from spo.config import slice_json
-from spo.settings import Dataset
+from spo.settings import Dataset, Memory
 from spo.training import loop
 from tests import tiny
 
@@ -116,6 +117,13 @@ def replace_folder(study, empty):
     (empty / "data").symlink_to(study / "data")
     (empty / "model").mkdir()
     return empty
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="for machines without a GPU")
+def test_a_gpu_that_is_not_there_is_one_line(study):
+    code, error, _ = train(study, replace(tiny.BASE, backend="hf", memory=Memory(device="cuda")))
+    assert (code, error) == (2, "spo: memory.device: cuda: PyTorch finds no GPU here; use auto or cpu\n")
+    assert not (study / "state").exists()
 
 
 def test_a_state_of_other_settings_is_one_line_and_stays(study):

@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 
 import pytest
+import torch
 
 ROOT = Path(__file__).parents[3]
 
@@ -44,3 +45,34 @@ def test_training_writes_one_row_a_way(tmp_path):
         assert float(row["floor_over_this"]) < 1
         seconds = float(rows["trl", dtype]["seconds"]) / float(row["seconds"])
         assert float(row["trl_over_this"]) == pytest.approx(seconds, rel=1e-2), way
+
+
+def memory(*arguments):
+    command = [sys.executable, "benchmarks/memory.py", *arguments]
+    return subprocess.run(command, cwd=ROOT, env=os.environ, capture_output=True, text=True)
+
+
+@pytest.mark.slow
+def test_memory_writes_one_row_a_context_and_way(tmp_path):
+    run = memory("--tiny", "--repeats", "1", "--output", str(tmp_path / "memory.csv"))
+    assert run.returncode == 0, run.stderr
+    rows = list(csv.DictReader((tmp_path / "memory.csv").read_text().splitlines()))
+    assert len(rows) == 2 * 5 and {row["context_tokens"] for row in rows} == {"64", "128"}
+    for row in rows:
+        assert row["way"] in run.stdout and row["model"] == "tiny" and row["step_tokens"] == "256"
+        assert float(row["peak_gib"]) > 0 and float(row["tokens_per_s"]) > 0
+
+
+@pytest.mark.slow
+def test_memory_knows_the_models_parameters():
+    """TinyLlama and Qwen2.5-1.5B have these, as their pages say; 16 bytes each are 16.4 GiB of the former."""
+    rows = [line.split() for line in memory("--plan").stdout.splitlines()]
+    assert ["llama-1.1b", "1,100,048,384", "16.4", "0.0", "float32"] in rows
+    assert ["qwen-1.5b", "1,543,714,304", "25.9", "0.0", "bfloat16"] in rows
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(torch.cuda.is_available(), reason="for machines without a GPU")
+def test_memory_without_a_gpu_says_so_in_one_line():
+    run = memory()
+    assert run.returncode == 2 and run.stderr == "memory.py: PyTorch finds no GPU here; --plan and --tiny need none\n"

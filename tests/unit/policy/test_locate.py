@@ -9,8 +9,7 @@ import pytest
 
 from spo.errors import UserError
 from spo.policy import tokenizer as tokenizers
-from spo.policy.locate import check_context, locate
-from spo.verbs import weights_digest
+from spo.policy.locate import check_context, locate, weights_digest
 from tests import tiny
 
 
@@ -65,5 +64,8 @@ def test_shards_are_weights_too(tmp_path: Path) -> None:
         weights_digest(tmp_path)
     for name in ("model-00001-of-00002", "model-00002-of-00002"):
         (tmp_path / f"{name}.safetensors").write_bytes(name.encode())
-    assert sorted(weights_digest(tmp_path)) == ["model-00001-of-00002.safetensors", "model-00002-of-00002.safetensors"]
+    before = weights_digest(tmp_path)
+    assert sorted(before) == ["model-00001-of-00002.safetensors", "model-00002-of-00002.safetensors"]
+    (tmp_path / "model-00002-of-00002.safetensors").write_bytes(b"another")
+    assert weights_digest(tmp_path) != before
     assert isinstance(weights_digest(tiny.model(tmp_path / "tiny")), str)

@@ -5,8 +5,11 @@ from __future__ import annotations
 import importlib.util
 import math
 import os
+import subprocess
+import sys
 from collections import Counter
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import torch
@@ -16,7 +19,7 @@ from spo.errors import UserError
 from spo.policy import BACKENDS
 from spo.policy import tokenizer as tokenizers
 from spo.policy.vllm import checksum
-from spo.settings import Optimizer
+from spo.settings import Memory, Optimizer
 from spo.store import read_jsonl
 from spo.types import Request, Sampling
 from tests import tiny
@@ -166,20 +169,109 @@ def test_new_weights_are_sampled_and_old_keys_and_values_forgotten(write, policy
 def test_unchanged_weights_keep_the_prefix_cache(policy):
     """The second time all 32 tokens of the first block of the long prompts come from the cache."""
     cached = []
-    generate = policy._llm.generate
+    policy.sample([ask(LONG[:3])], PLAIN)
+    generate = policy._engine.llm.generate
 
     def watched(*args, **named):
         results = generate(*args, **named)
         cached.append([result.num_cached_tokens for result in results])
         return results
 
-    policy._llm.generate = watched
+    policy._engine.llm.generate = watched
     try:
         for _ in range(2):
             policy.sample([ask(LONG, 2)], PLAIN)
     finally:
-        policy._llm.generate = generate
+        policy._engine.llm.generate = generate
     assert cached[1] == [32, 32]
+
+
+@pytest.mark.parametrize("level", [0, 1, 2])
+def test_vllm_sleeps_while_the_model_trains_and_wakes_for_samples(level, policy, judge, monkeypatch):
+    """Without a GPU nothing is given back, but vLLM is stopped and must be set going again."""
+    monkeypatch.setattr(policy, "memory", Memory(vllm_sleep_level=level))
+    before = texts(policy.sample(REQUESTS, GREEDY))
+    engine = policy._engine
+    with torch.no_grad():
+        policy.token_logprobs(torch.tensor([LONG]), 1.0)
+    assert not engine.asleep
+    for _ in range(2):  # a second micro-batch finds it asleep
+        policy.token_logprobs(torch.tensor([LONG]), 1.0)
+    assert engine.asleep == engine.llm.llm_engine.is_sleeping() == (level > 0)
+    assert (engine.synced is None) == (level == 2)
+    assert texts(policy.sample(REQUESTS, GREEDY)) == before == texts(judge.sample(REQUESTS, GREEDY))
+    assert not engine.asleep and not engine.llm.llm_engine.is_sleeping()
+
+
+def test_a_reference_that_scores_puts_vllm_to_sleep(policy, folder):
+    reference = BACKENDS["vllm"](folder, 1, parked=True)
+    policy.sample(REQUESTS, GREEDY)
+    with reference.present():
+        assert policy._engine.asleep
+    policy.sample(REQUESTS, GREEDY)
+
+
+def test_weights_reach_other_processes_through_a_folder(policy, tmp_path_factory, monkeypatch):
+    monkeypatch.setattr(policy, "memory", Memory(vllm_tensor_parallel=2))
+    other = BACKENDS["hf"](model(tmp_path_factory.mktemp("other"), seed=2), 1)
+    before = {name: w.detach().clone() for name, w in policy.weights().items()}
+    policy.sample(REQUESTS, GREEDY)
+    try:
+        for name, weight in policy.weights().items():
+            weight.data.copy_(other.weights()[name])
+        assert texts(policy.sample(REQUESTS, GREEDY)) == texts(other.sample(REQUESTS, GREEDY))
+    finally:
+        for name, weight in policy.weights().items():
+            weight.data.copy_(before[name])
+
+
+@pytest.mark.slow
+def test_a_copy_spread_over_two_processes_samples_and_follows_the_weights(tmp_path, installed):
+    """In a process of its own, since a vLLM that starts ends the one before."""
+    program = """
+import sys, torch
+from pathlib import Path
+from spo.policy import BACKENDS
+from spo.settings import Memory
+from tests.unit.policy.test_vllm import GREEDY, LONG, REQUESTS, model, texts
+
+if __name__ == "__main__":
+    first, second = (model(Path(sys.argv[1]) / str(seed), seed, kv_heads=2) for seed in (0, 2))
+    spread = BACKENDS["vllm"](first, 1, memory=Memory(vllm_tensor_parallel=2))
+    judges = [BACKENDS["hf"](folder, 1) for folder in (first, second)]
+    assert texts(spread.sample(REQUESTS, GREEDY)) == texts(judges[0].sample(REQUESTS, GREEDY))
+    spread.token_logprobs(torch.tensor([LONG]), 1.0)
+    for name, weight in spread.weights().items():
+        weight.data.copy_(judges[1].weights()[name])
+    rows = spread.sample(REQUESTS, GREEDY)
+    assert texts(rows) == texts(judges[1].sample(REQUESTS, GREEDY))
+    prompt, sample = REQUESTS[3].prompt_ids, rows[3][0]
+    with torch.no_grad():
+        logprobs, _ = spread.token_logprobs(torch.tensor([prompt + sample.response_ids]), 1.0)
+    difference = logprobs[0, len(prompt) - 1 :] - torch.tensor(sample.sampler_logprobs)
+    assert difference.abs().max() < 1e-4
+    spread._engine.llm.llm_engine.engine_core.shutdown()
+    print("both")
+"""
+    script = tmp_path / "spread.py"
+    script.write_text(program)
+    root = Path(__file__).parents[3]
+    environment = os.environ | {"PYTHONPATH": str(root)}
+    done = subprocess.run(
+        [sys.executable, str(script), str(tmp_path)], cwd=root, env=environment, capture_output=True, text=True
+    )
+    assert done.returncode == 0 and done.stdout.endswith("both\n"), done.stderr[-3000:]
+
+
+def test_fewer_positions_than_the_model_has_are_named(policy, monkeypatch):
+    monkeypatch.setattr(policy, "memory", Memory(vllm_max_tokens=20))
+    with pytest.raises(UserError, match="exceed the 20 positions of vLLM; raise memory.vllm_max_tokens"):
+        policy.sample([Request((5,) * 16, (1,), 5)], PLAIN)
+
+
+def test_checksums_of_low_weights():
+    """1.0 is 0x3f80 in bfloat16, -2.0 is 0xc000, which as a signed number is -16384."""
+    assert checksum(torch.tensor([1.0, -2.0], dtype=torch.bfloat16)) == 0x3F80 - 16384
 
 
 @pytest.mark.parametrize(("at", "value"), [(0, 1e-6), (7, -0.0), (31, float("nan"))])

@@ -7,10 +7,10 @@ from dataclasses import replace
 import pytest
 import torch
 
-from spo.errors import RunFailure, UserError
+from spo.errors import RunFailure, UserError, short_of_memory
 from spo.policy import BACKENDS, CRITICS
 from spo.policy import tokenizer as tokenizers
-from spo.settings import Accepted, Group, Optimizer, Pairs
+from spo.settings import Accepted, Group, Loss, Memory, Optimizer, Pairs
 from spo.store import read_jsonl
 from spo.training import rl
 from spo.training.descent import Descent, schedule
@@ -301,3 +301,84 @@ def test_schedules():
     cosine = Optimizer(schedule="cosine", warmup_share=0.0)
     assert [round(schedule(cosine, step, 4), 4) for step in range(4)] == [1.0, 0.8536, 0.5, 0.1464]
     assert {schedule(Optimizer(warmup_share=0), step, 9) for step in range(9)} == {1.0}
+
+
+SAID_BY_CUDA = "CUDA out of memory. Tried to allocate 2.00 GiB. GPU 0 has a total capacity of 79.10 GiB of which ..."
+
+
+@pytest.mark.parametrize(
+    ("more", "key"),
+    [
+        ({}, "lower optimizer.micro_batch_tokens (now 16384)"),
+        (
+            {"backend": "hf"},
+            "set memory.gradient_checkpointing: true, or lower optimizer.micro_batch_tokens (now 16384)",
+        ),
+        (
+            {"backend": "hf", "memory": Memory(gradient_checkpointing=True), "loss": Loss(scope="micro_batch")},
+            "lower memory.head_chunk_tokens (now 1024)",
+        ),
+    ],
+)
+def test_memory_that_runs_out_in_training_names_the_key_and_the_run_goes_on(more, key, folder, tmp_path, monkeypatch):
+    """The error is raised where PyTorch raises it, in the first backward pass of the second iteration."""
+    settings = replace(tiny.BASE, iterations=2, **more)
+    backward = torch.Tensor.backward
+
+    def too_large(tensor, *rest, **named):
+        if (tmp_path / "step-000001").exists():
+            raise torch.OutOfMemoryError(SAID_BY_CUDA)
+        return backward(tensor, *rest, **named)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(torch.Tensor, "backward", too_large)
+        with pytest.raises(RunFailure) as caught:
+            tiny.train(settings, folder, tmp_path)
+    assert str(caught.value) == f"out of memory (2.00 GiB more were asked for): {key}"
+    tiny.train(replace(settings, optimizer=replace(settings.optimizer, micro_batch_tokens=64)), folder, tmp_path)
+    assert [row["iteration"] for row in read_jsonl(tmp_path / "metrics.jsonl")] == [0, 1, 2]
+
+
+def test_memory_that_a_processor_lacks_is_recognised():
+    said = r"^out of memory \(1152921504606846976 bytes more were asked for\): lower x$"
+    with pytest.raises(RunFailure, match=said), short_of_memory("lower x"):
+        torch.empty(2**60, dtype=torch.uint8)
+    with pytest.raises(RuntimeError, match="must match"), short_of_memory("lower x"):
+        torch.ones(2) + torch.ones(3)
+
+
+@pytest.mark.parametrize("memory", [Memory(gradient_checkpointing=True), Memory(head_chunk_tokens=5)], ids=str)
+def test_memory_settings_do_not_change_what_is_learnt(memory, folder, tmp_path):
+    settings = replace(tiny.BASE, iterations=2, backend="hf")
+    plain, lean = (
+        tiny.train(replace(settings, memory=m), folder, tmp_path / name) for name, m in (("a", Memory()), ("b", memory))
+    )
+    for name, weight in plain.weights().items():
+        torch.testing.assert_close(lean.weights()[name], weight, atol=1e-4, rtol=0)
+
+
+def test_a_run_on_low_weights_that_is_resumed_ends_in_the_same_bytes(folder, tmp_path):
+    """Weights of bfloat16 say less than the checkpoint holds: what steps are added to comes back whole."""
+    memory = Memory(weights="bfloat16", optimizer_device="cpu")
+    settings = replace(tiny.BASE, iterations=4, backend="hf", dtype="bfloat16", memory=memory)
+    whole = tiny.train(settings, folder, tmp_path / "whole", _odd)
+    with pytest.raises(KeyboardInterrupt):
+        tiny.train(settings, folder, tmp_path / "cut", _interrupted_after(tmp_path / "cut" / "step-000002"))
+    resumed = tiny.train(settings, folder, tmp_path / "cut", _odd)
+    assert {weight.dtype for weight in whole.weights().values()} == {whole.train_dtype}
+    for name, weight in whole.weights().items():
+        assert torch.equal(weight, resumed.weights()[name])
+    assert (tmp_path / "cut/metrics.jsonl").read_bytes() == (tmp_path / "whole/metrics.jsonl").read_bytes()
+
+
+def _interrupted_after(checkpoint):
+    def reward(problem, ids, finished):
+        if checkpoint.exists():
+            raise KeyboardInterrupt
+        return _odd(problem, ids, finished)
+
+    return reward
+
+
+def _odd(problem, ids, finished):
+    return float(len(ids) % 2)
