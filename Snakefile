@@ -17,6 +17,13 @@ include: "workflow/rules/common.smk"
 report: "workflow/report/workflow.rst"
 
 
+onstart:
+    # With a limit of jobs a second (the default), Snakemake 9.27 looks at all ready jobs once a second for every job that it
+    # has started so far: half a core after a hundred jobs. On a cluster the limit protects the queue.
+    if workflow.local_exec:
+        workflow.scheduler.job_rate_limiter = None
+
+
 pathvars:
     results=STUDY.results,
     pictures=STUDY.pictures,

@@ -273,7 +273,7 @@ def report_settings(wildcards):
 
 #: What an audit or a trace depends on, of the settings that its policy was trained with.
 SAMPLING = ("sampling", "context_tokens", "max_response_tokens", "stop_texts", "unfinished_reward")
-SAMPLING += ("backend", "dtype", "seed")
+SAMPLING += ("backend", "dtype", "memory", "seed")
 
 
 def sampling_slice(train):
