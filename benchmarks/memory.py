@@ -207,7 +207,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options.output.parent.mkdir(parents=True, exist_ok=True)
     print(f"{'model':<12} {'context':>7} {'state':>7} {'peak GiB':>9} {'tokens/s':>16}  way")
     with options.output.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.writer(file)
+        writer = csv.writer(file, lineterminator="\n")
         writer.writerow(Row.__dataclass_fields__)
         for name in options.models:
             for context_tokens in options.contexts:

@@ -188,7 +188,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     rows = measure(options.prompts, options.repeats, Architecture())
     options.output.parent.mkdir(parents=True, exist_ok=True)
     with options.output.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.writer(file)
+        writer = csv.writer(file, lineterminator="\n")
         writer.writerow(Row.__dataclass_fields__)
         writer.writerows([round(x, 3) if isinstance(x, float) else x for x in vars(row).values()] for row in rows)
     print(

@@ -7,8 +7,6 @@ from __future__ import annotations
 
 import argparse
 import csv
-import itertools
-import sys
 import tempfile
 import time
 from collections.abc import Callable, Sequence
@@ -20,7 +18,7 @@ import torch
 from rollouts import matrices, product_rate, write_model
 
 from spo import prefixes
-from spo.batching import Batch, collate, micro_batches, take
+from spo.batching import collate, micro_batches, take
 from spo.policy import BACKENDS, transformer
 from spo.policy.engine import Engine
 from spo.settings import Architecture, Group, Loss, Optimizer, Train
@@ -32,6 +30,9 @@ from spo.types import Episode, Sampling
 RATE = 1e-12
 #: Tokens of a forward pass, padded or distinct, as in the laptop study: larger ones are slower on a CPU.
 PASS_TOKENS = 2048
+
+#: One optimizer step on Episodes; returns the norm of the gradient.
+Step = Callable[[Sequence[Episode]], float]
 
 
 @dataclass(frozen=True)
@@ -116,8 +117,8 @@ class Padded:
         return logprobs.gather(-1, ids[:, 1:, None]).squeeze(-1), entropy
 
 
-def ours(policy, episodes: Sequence[Episode], grouped_by_length: bool = False) -> Callable[[], float]:
-    """A step of the clipped objective without KL term; returns the norm of the gradient."""
+def ours(policy, padded: bool = False) -> Step:
+    """A step of the clipped objective without KL term."""
     settings = Train(
         credit=Group(samples_per_problem=4),
         problems_per_iteration=4,
@@ -125,17 +126,15 @@ def ours(policy, episodes: Sequence[Episode], grouped_by_length: bool = False) -
         sampling=Sampling(),
         context_tokens=256,
         max_response_tokens=128,
-        batch_episodes=len(episodes),
+        batch_episodes=16,
         optimizer=Optimizer(lr=RATE, micro_batch_tokens=PASS_TOKENS),
         loss=Loss(kl_coefficient=0.0),
     )
     descent = Descent(policy.weights(), settings.optimizer, 10**6)
 
-    def step() -> float:
-        batch = collate(episodes, prefixes.PADDING_ID)
-        plan = OBJECTIVES["clipped"].plan(batch, settings)
-        groups = micro_batches(batch.lengths.tolist(), PASS_TOKENS) if grouped_by_length else plan.groups
-        for rows in groups:
+    def step(episodes: Sequence[Episode]) -> float:
+        plan = OBJECTIVES["clipped"].plan(collate(episodes, prefixes.PADDING_ID), settings)
+        for rows in padded_passes(episodes) if padded else plan.groups:
             part = take(plan.batch, rows)
             logprobs, _ = policy.token_logprobs(part.input_ids, plan.temperature)
             plan.loss(logprobs, part).loss.backward()
@@ -144,10 +143,14 @@ def ours(policy, episodes: Sequence[Episode], grouped_by_length: bool = False) -
     return step
 
 
-def trl_step(folder: Path, episodes: Sequence[Episode], low: bool) -> Callable[[], float]:
+def padded_passes(episodes: Sequence[Episode]) -> list[tuple[int, ...]]:
+    return micro_batches([len(e.prompt_ids) + len(e.response_ids) for e in episodes], PASS_TOKENS)
+
+
+def trl_step(folder: Path, low: bool) -> Step:
     """`GRPOTrainer`'s own loss on the same tokens, backward pass and the same optimizer; rows of like length together.
 
-    Neither side generates. bfloat16 is autocast's, as its option `bf16` has it.
+    Nobody generates. bfloat16 is autocast's, as its option `bf16` has it.
     """
     import trl
     from datasets import Dataset
@@ -158,21 +161,20 @@ def trl_step(folder: Path, episodes: Sequence[Episode], low: bool) -> Callable[[
     trainer = trl.GRPOTrainer(
         args=trl.GRPOConfig(str(folder), num_generations=2, per_device_train_batch_size=2, loss_type="bnpo", **options),
         model=model,
-        processing_class=_tokenizer(folder),
+        processing_class=_tokenizer(),
         reward_funcs=lambda completions, **_: [0.0] * len(completions),
         train_dataset=Dataset.from_list([{"prompt": "a"}] * 2),
     )
     model.train()
     trainer.current_gradient_accumulation_steps = 1
     descent = Descent(dict(model.named_parameters()), Optimizer(lr=RATE), 10**6)
-    lengths = [len(episode.prompt_ids) + len(episode.response_ids) for episode in episodes]
-    parts = [[episodes[i] for i in group] for group in micro_batches(lengths, PASS_TOKENS)]
 
-    def step() -> float:
-        for part in parts:
+    def step(episodes: Sequence[Episode]) -> float:
+        groups = padded_passes(episodes)
+        for rows in groups:
             with torch.autocast("cpu", torch.bfloat16, enabled=low):
-                loss = trainer._compute_loss(model, _inputs(part))
-            (loss / len(parts)).backward()
+                loss = trainer._compute_loss(model, _inputs([episodes[i] for i in rows]))
+            (loss / len(groups)).backward()
         return descent.step()[0]
 
     return step
@@ -190,7 +192,7 @@ def _inputs(episodes: Sequence[Episode]) -> dict[str, torch.Tensor]:
     }
 
 
-def _tokenizer(folder: Path):
+def _tokenizer():
     """TRL wants one; it is never asked."""
     from tokenizers import Tokenizer, models
     from transformers import PreTrainedTokenizerFast
@@ -199,15 +201,15 @@ def _tokenizer(folder: Path):
     return PreTrainedTokenizerFast(tokenizer_object=words, pad_token="<pad>", eos_token="<eos>", unk_token="<pad>")
 
 
-#: way, dtype -> a step on episodes with the model in a folder
-WAYS: dict[tuple[str, str], Callable[[Path, Sequence[Episode]], Callable[[], float]]] = {
-    ("trl", "float32"): lambda folder, episodes: trl_step(folder, episodes, low=False),
-    ("trl", "bfloat16"): lambda folder, episodes: trl_step(folder, episodes, low=True),
-    ("hf", "float32"): lambda folder, episodes: ours(BACKENDS["hf"](folder, -1), episodes),
-    ("padded", "float32"): lambda folder, episodes: ours(Padded(Engine.open(folder, -1)), episodes, True),
-    ("padded", "bfloat16"): lambda folder, episodes: ours(Padded(Engine.open(folder, -1, "bfloat16")), episodes, True),
-    ("engine", "float32"): lambda folder, episodes: ours(Engine.open(folder, -1), episodes),
-    ("engine", "bfloat16"): lambda folder, episodes: ours(Engine.open(folder, -1, "bfloat16"), episodes),
+#: way, dtype -> a step of the model in a folder
+WAYS: dict[tuple[str, str], Callable[[Path], Step]] = {
+    ("trl", "float32"): lambda folder: trl_step(folder, low=False),
+    ("trl", "bfloat16"): lambda folder: trl_step(folder, low=True),
+    ("padded", "float32"): lambda folder: ours(Padded(Engine.open(folder, -1)), padded=True),
+    ("padded", "bfloat16"): lambda folder: ours(Padded(Engine.open(folder, -1, "bfloat16")), padded=True),
+    ("hf", "float32"): lambda folder: ours(BACKENDS["hf"](folder, -1)),
+    ("engine", "float32"): lambda folder: ours(Engine.open(folder, -1)),
+    ("engine", "bfloat16"): lambda folder: ours(Engine.open(folder, -1, "bfloat16")),
 }
 
 
@@ -219,65 +221,52 @@ def operations(folder: Path, intermediate_size: int, contexts: Sequence[int]) ->
     return 3.0 * sum(per_token + 4 * geo.layers * geo.heads * geo.head_size * context for context in contexts)
 
 
-def check(norms: dict[tuple[str, str], float]) -> None:
-    """All of ours must have found the same gradient."""
-    exact = [norm for (way, dtype), norm in norms.items() if way != "trl" and dtype == "float32"]
-    assert max(exact) - min(exact) < 1e-4 * max(exact), norms
-
-
 def measure(shapes: Sequence[str], repeats: int, architecture: Architecture, vocabulary: int) -> list[Row]:
-    """Ways take turns, so that whatever else the machine does meets all."""
+    """Ways take turns on the same Episodes, so that whatever else the machine does meets all; every turn has new
+    Episodes, as every step of a run has, because kernels are compiled for shapes that they have not met."""
     out = []
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         write_model(folder, architecture, vocabulary)
+        steps = {key: way(folder) for key, way in WAYS.items()}
         for shape in shapes:
-            episodes = SHAPES[shape](np.random.default_rng(0), vocabulary)
-            steps = {key: way(folder, episodes) for key, way in WAYS.items()}
-            check({key: step() for key, step in steps.items()})
-            spent = {key: [] for key in WAYS}
-            for _, key in itertools.product(range(repeats), WAYS):
-                start = time.process_time()
-                steps[key]()
-                spent[key].append(time.process_time() - start)
-            out += _rows(shape, folder, collate(episodes, prefixes.PADDING_ID), spent, architecture)
+            spent: dict[tuple[str, str], list[float]] = {key: [] for key in WAYS}
+            drawn = [SHAPES[shape](np.random.default_rng(i), vocabulary) for i in range(repeats + 1)]
+            for episodes in drawn:
+                norms = {}
+                for key, step in steps.items():
+                    start = time.process_time()
+                    norms[key] = step(episodes)
+                    spent[key].append(time.process_time() - start)
+                exact = [norm for (way, dtype), norm in norms.items() if way != "trl" and dtype == "float32"]
+                assert max(exact) - min(exact) < 1e-4 * max(exact), f"all of ours have one gradient: {norms}"
+            measured = {key: np.array(seconds[1:]) for key, seconds in spent.items()}
+            out += _rows(shape, folder, drawn[1:], measured, architecture)
     return out
 
 
 def _rows(
-    shape: str, folder: Path, batch: Batch, spent: dict[tuple[str, str], list[float]], architecture: Architecture
+    shape: str,
+    folder: Path,
+    drawn: Sequence[Sequence[Episode]],
+    spent: dict[tuple[str, str], np.ndarray],
+    architecture: Architecture,
 ) -> list[Row]:
-    rows = [tuple(ids[:length]) for ids, length in zip(batch.input_ids.tolist(), batch.lengths.tolist(), strict=True)]
-    contexts = [len(prefix) for prefix in {row[:end] for row in rows for end in range(1, len(row))}]
-    padded = sum(len(group) * (max(len(rows[i]) for i in group) - 1) for group in micro_batches(
-        batch.lengths.tolist(), PASS_TOKENS
-    ))  # fmt: skip
-    work = operations(folder, architecture.intermediate_size, contexts)
+    """Numbers of tokens are means over the steps."""
+    padded, distinct, work = np.zeros(len(drawn)), np.zeros(len(drawn)), np.zeros(len(drawn))
+    for i, episodes in enumerate(drawn):
+        rows = [episode.prompt_ids + episode.response_ids for episode in episodes]
+        contexts = [len(prefix) for prefix in {row[:end] for row in rows for end in range(1, len(row))}]
+        padded[i] = sum(len(group) * (max(len(rows[r]) for r in group) - 1) for group in padded_passes(episodes))
+        distinct[i], work[i] = len(contexts), operations(folder, architecture.intermediate_size, contexts)
     out = []
     for (way, dtype), seconds in spent.items():
         low, middle, high = np.quantile(seconds, [0.25, 0.5, 0.75])
         floor = work / product_rate(architecture, dtype=getattr(torch, dtype))
-
-        def over(other: str, dtype: str = dtype, seconds: Sequence[float] = seconds) -> float:
-            return float(np.median(np.array(spent[other, dtype]) / np.array(seconds)))
-
-        out.append(
-            Row(
-                shape,
-                way,
-                dtype,
-                over("trl"),
-                over("padded"),
-                float(floor / middle),
-                float(middle),
-                float(high - low),
-                float(floor),
-                len(rows),
-                padded,
-                len(contexts),
-                len(contexts) / padded,
-            )
-        )
+        ratios = (float(np.median(over / seconds)) for over in (spent["trl", dtype], spent["padded", dtype], floor))
+        timing = (float(x) for x in (middle, high - low, np.median(floor)))
+        counts = (len(drawn[0]), int(padded.mean()), int(distinct.mean()), float(distinct.mean() / padded.mean()))
+        out.append(Row(shape, way, dtype, *ratios, *timing, *counts))
     return out
 
 
@@ -293,7 +282,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     rows = measure(options.shapes, options.repeats, Architecture(), options.vocabulary)
     options.output.parent.mkdir(parents=True, exist_ok=True)
     with options.output.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.writer(file)
+        writer = csv.writer(file, lineterminator="\n")
         writer.writerow(Row.__dataclass_fields__)
         writer.writerows([round(x, 4) if isinstance(x, float) else x for x in vars(row).values()] for row in rows)
     print(f"{'shape':<9} {'way':<7} {'dtype':<9} {'trl/this':>8} {'padded/this':>11} {'floor/this':>10}  seconds")
@@ -302,9 +291,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
         print(f"{row.shape:<9} {row.way:<7} {row.dtype:<9} {ratios}  {row.seconds:.3f} ± {row.spread:.3f}")
     for row in rows:
         if row.way == "engine" and row.dtype == "float32":
-            counts = f"{row.distinct_tokens} distinct of {row.padded_tokens} padded tokens"
-            print(f"{row.shape}: {row.rows} rows, {counts} ({row.distinct_share:.0%})")
+            counts = f"{row.distinct_tokens} distinct of {row.padded_tokens} tokens ({row.distinct_share:.0%})"
+            print(f"{row.shape}: {row.rows} rows, {counts}")
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()
