@@ -199,7 +199,7 @@ def test_a_new_seed_adds_runs_and_repeats_none(finished: Checkout) -> None:
 
 
 def test_a_shorter_context_regrades_and_never_predicts_again(finished: Checkout) -> None:
-    overlay = finished.overlay("mine.yaml", {"experiments": {"short_cot": {"contexts": [64, 256]}}})
+    overlay = finished.overlay("mine.yaml", {"experiments": {"short_cot": {"contexts": [64, 384]}}})
     jobs = finished.snakemake("-n", *overlay).jobs()
     assert jobs["grade"] and "train" not in jobs and "generate" not in jobs
 

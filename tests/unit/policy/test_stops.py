@@ -76,8 +76,8 @@ def test_training_goes_on_with_responses_that_stop(folder, tmp_path, monkeypatch
     opened = BACKENDS["engine"]
     ends = []
 
-    def open_stopping(*arguments):
-        policy = opened(*arguments)
+    def open_stopping(*arguments, **named):
+        policy = opened(*arguments, **named)
         return stopping(policy, tokenizer.decode, ("7",))
 
     def reward(problem, ids, finished) -> float:
