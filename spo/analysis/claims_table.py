@@ -58,7 +58,7 @@ def claims_table(settings: Table, root: Path) -> Made:
         cells += _cells(claim, judged, verdicts, whole)
     numbers = pd.DataFrame(rows)
     numbers.insert(numbers.columns.get_loc("p_value") + 1, "p_holm", stats.holm(numbers["p_value"].to_numpy()))
-    words = ("paper", "measured", "in", "replicates if", "part", "claim replicates?")
+    words = ("replicates?", "measured", "replicates if", "part", "in", "paper")
     return Made(numbers, pd.DataFrame(cells), _caption(settings, numbers), words)
 
 
@@ -90,15 +90,15 @@ def _cells(
         single, unit = UNITS[effect.unit]
         yield {
             "claim": claim.text if place == 0 else "",
-            "paper": claim.source if place == 0 else "",
+            "replicates?": {claims.REPLICATES: "yes", claims.FAILS: "no"}.get(whole, whole) if place == 0 else "",
             "measured": _measured(part) + (f", {effect.remark}" if effect.remark else ""),
-            "in": (part.study.title or part.study.name) if part.study else f"audit {Path(part.files[0]).parent.name}",
-            "seeds": str(effect.seeds),
-            "n": f"{effect.n} {effect.counted}",
             "difference [95 %]": _interval(effect),
             "replicates if": RULES[part.rule].format(relevant=f"{part.relevant:g}{unit}"),
             "part": said,
-            "claim replicates?": {claims.REPLICATES: "yes", claims.FAILS: "no"}.get(whole, whole) if place == 0 else "",
+            "seeds": str(effect.seeds),
+            "n": f"{effect.n} {effect.counted}",
+            "in": (part.study.title or part.study.name) if part.study else f"audit {Path(part.files[0]).parent.name}",
+            "paper": claim.source if place == 0 else "",
         }
 
 

@@ -31,7 +31,7 @@ STYLE = """
 @media (prefers-color-scheme: dark) { :root { --ink: #e8e8e6; --quiet: #a5a5a0; --paper: #161617; --card: #222224;
   --line: #3a3a3c; --link: #7cc0ef; --good: #5fd0a8; --bad: #f0a070; } }
 * { box-sizing: border-box; }
-body { margin: 0 auto; padding: 1.2rem 1rem 4rem; max-width: 62rem; background: var(--paper); color: var(--ink);
+body { margin: 0 auto; padding: 1.2rem 1rem 4rem; max-width: 72rem; background: var(--paper); color: var(--ink);
   font: 16px/1.55 system-ui, -apple-system, "Segoe UI", Roboto, sans-serif; }
 h1 { font-size: 1.6rem; line-height: 1.25; margin: 0.4rem 0; }
 h2 { font-size: 1.2rem; margin: 2.4rem 0 0.6rem; padding-top: 0.8rem; border-top: 1px solid var(--line); }
