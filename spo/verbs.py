@@ -94,6 +94,8 @@ def train(options: argparse.Namespace) -> None:
     check_context(options.model, settings.context_tokens, "context_tokens")
     opened, critic = BACKENDS[settings.backend], None
     policy = opened(options.model, tokenizer.eos_id, settings.dtype, settings.memory)
+    # Two samplers round differently, and a run that went from one to the other could not be repeated.
+    sampler = getattr(policy, "sampler", None)
     policy, reference = stopping(policy, tokenizer.decode, settings.stop_texts), None
     if rl.opens_reference(settings):
         reference = opened(options.model, tokenizer.eos_id, settings.dtype, settings.memory, parked=True)
@@ -107,6 +109,7 @@ def train(options: argparse.Namespace) -> None:
             "train": _binding(settings),
             "dataset": asdict(dataset),
             "model": weights_digest(options.model),
+            "sampler": sampler,
             **{f"{split}_problems": store.sha256_file(path) for split, path in files.items()},
         },
         train=data.load_problems(files["train"]),

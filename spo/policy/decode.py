@@ -39,8 +39,22 @@ class Row:
     max_tokens: int
 
 
-@torch.inference_mode()
-def decode(weights: Weights, decoder: Decoder, rows: Sequence[Row], sampling: Sampling, eos_id: int) -> list[Sample]:
+def decode(
+    weights: Weights, geo: Geometry, rows: Sequence[Row], sampling: Sampling, eos_id: int, batch_rows: int
+) -> list[Sample]:
+    """One sample a row, `batch_rows` at a time, those with long prompts together."""
+    decoder = fused.prepare(weights, geo, max(row.prefix + row.max_tokens for row in rows))
+    out: list[Sample | None] = [None] * len(rows)
+    order = sorted(range(len(rows)), key=lambda i: -len(rows[i].prompt))
+    for start in range(0, len(rows), batch_rows):
+        batch = order[start : start + batch_rows]
+        samples = _decode(weights, decoder, [rows[i] for i in batch], sampling, eos_id)
+        for i, sample in zip(batch, samples, strict=True):
+            out[i] = sample
+    return out
+
+
+def _decode(weights: Weights, decoder: Decoder, rows: Sequence[Row], sampling: Sampling, eos_id: int) -> list[Sample]:
     """Generate a response a row; `rows` are sorted by host prompt, longest first.
 
     Rows are independent, so what is in the batch is only a matter of speed. Row -1 is what idle places write to.

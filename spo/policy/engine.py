@@ -8,14 +8,18 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Sequence
+from ctypes import CDLL
 from pathlib import Path
 
 import torch
 from torch import Tensor
 
 from spo.errors import UserError
-from spo.policy import forest, fused, transformer
-from spo.policy.decode import Row, decode
+from spo.policy import compiled, decode, forest, paged, transformer
+from spo.policy.checksum import checksum
+from spo.policy.decode import Row
+from spo.policy.known import Known
+from spo.policy.passes import Passes
 from spo.policy.transformer import Geometry, Weights
 from spo.types import Request, Sample, Sampling
 
@@ -31,10 +35,24 @@ class Engine:
         #: Of activations and products in `token_logprobs`; parameters, gradients and log-probabilities stay float32.
         self.train_dtype = torch.float32
         self._weights = {name: tensor.detach().float().requires_grad_() for name, tensor in weights.items()}
+        self._kept: tuple[object, Known] | None = None
 
     def train_in(self, dtype: str) -> None:
         """Compute `token_logprobs` in `float32` or `bfloat16`; float32 where a processor only imitates the latter."""
-        self.train_dtype = transformer.product_dtype(dtype, next(iter(self._weights.values())).device)
+        self.train_dtype = transformer.product_dtype(dtype, self.device)
+
+    @property
+    def device(self) -> torch.device:
+        return next(iter(self._weights.values())).device
+
+    @property
+    def sampler(self) -> str | None:
+        """`compiled`, or None where PyTorch alone samples."""
+        return None if self._library is None else "compiled"
+
+    @property
+    def _library(self) -> CDLL | None:
+        return compiled.library(self.geometry) if self.device.type == "cpu" else None
 
     @property
     def round_to(self) -> int:
@@ -81,20 +99,31 @@ class Engine:
         return forest.predictions(scaled, found.index, input_ids)
 
     def sample(self, requests: Sequence[Request], sampling: Sampling, batch_rows: int = 512) -> list[list[Sample]]:
-        rows = plan(requests)
-        context_tokens = max((row.prefix + row.max_tokens for row in rows), default=0)
+        rows, samples, library = plan(requests), [], self._library
         with torch.inference_mode():
-            decoder = fused.prepare(self._weights, self.geometry, context_tokens)
+            if rows and library is None:
+                samples = decode.decode(self._weights, self.geometry, rows, sampling, self.eos_id, batch_rows)
+            elif rows:
+                known = self._known(library)
+                samples = paged.decode(known, rows, sampling, self.eos_id, batch_rows)
+                if known.too_large:
+                    self._kept = None
         out: list[list[Sample | None]] = [[None] * len(request.keys) for request in requests]
-        for start in range(0, len(rows), batch_rows):
-            batch = rows[start : start + batch_rows]
-            for row, sample in zip(batch, decode(self._weights, decoder, batch, sampling, self.eos_id), strict=True):
-                out[row.request][row.sample] = sample
+        for row, sample in zip(rows, samples, strict=True):
+            out[row.request][row.sample] = sample
         return out
+
+    def _known(self, library: CDLL) -> Known:
+        """What was computed with the weights as they are, by this library."""
+        state = library, {name: checksum(weight) for name, weight in self._weights.items()}
+        if self._kept is None or self._kept[0] != state:
+            self._kept = None  # before the next is made, or memory would have to hold both
+            self._kept = state, Known(Passes(library, self._weights, self.geometry))
+        return self._kept[1]
 
 
 def plan(requests: Sequence[Request]) -> list[Row]:
-    """One row a sample, each pointing at the longest requested prompt that begins with its own; long ones first.
+    """One row a sample, each pointing at the longest requested prompt that begins with its own, in alphabetical order.
 
     >>> [(row.request, row.prompt, row.prefix) for row in plan([Request((1, 2), (7,), 5), Request((1, 2, 3), (8,), 5)])]
     [(1, (1, 2, 3), 3), (0, (1, 2, 3), 2)]
@@ -114,4 +143,4 @@ def plan(requests: Sequence[Request]) -> list[Row]:
     ]
     if any(row.max_tokens < 1 for row in rows):
         raise UserError("max_response_tokens: no room for a response: the prompt fills the context")
-    return sorted(rows, key=lambda row: (-len(row.prompt), row.prompt, -row.prefix, row.request, row.sample))
+    return sorted(rows, key=lambda row: (row.prompt, -row.prefix, row.request, row.sample))

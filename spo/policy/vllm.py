@@ -20,6 +20,7 @@ import torch
 from torch import Tensor
 
 from spo.errors import RunFailure, UserError, short_of_memory
+from spo.policy.checksum import checksum
 from spo.policy.hf import HfPolicy
 from spo.settings import Memory
 from spo.types import Request, Sample, Sampling
@@ -186,18 +187,6 @@ class VllmPolicy:
         """Whichever policy's vLLM runs: the reference, which samples nothing, needs its room too."""
         for engine in _running:
             engine.sleep(self.memory.vllm_sleep_level)
-
-
-def checksum(weight: Tensor) -> int:
-    """Sum of a tensor's bit patterns as integers of their width, modulo 2**64: it tells whether weights have changed.
-
-    `Tensor._version` does not: writes through `Tensor.data`, as on resumption, leave it as it was.
-
-    >>> checksum(torch.zeros(3)), checksum(torch.tensor([0.0, 1.0]))
-    (0, 1065353216)
-    """
-    width = {2: torch.int16, 4: torch.int32}[weight.element_size()]
-    return int(weight.detach().contiguous().view(width).sum(dtype=torch.int64))
 
 
 def _check(request: Request, config: PretrainedConfig, memory: Memory) -> None:

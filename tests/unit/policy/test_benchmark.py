@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import importlib.util
 import os
 import subprocess
 import sys
@@ -15,19 +16,24 @@ ROOT = Path(__file__).parents[3]
 
 
 @pytest.mark.slow
-def test_rollouts_writes_one_row_a_shape(tmp_path):
+def test_rollouts_writes_one_row_a_shape_and_way(tmp_path):
     output = tmp_path / "rollouts.csv"
     command = [sys.executable, "benchmarks/rollouts.py", "--prompts", "1", "--repeats", "1", "--output", str(output)]
     run = subprocess.run(command, cwd=ROOT, env=os.environ, check=True, capture_output=True, text=True)
-    rows = {row["shape"]: row for row in csv.DictReader(output.read_text().splitlines())}
+    rows = {(row["shape"], row["way"]): row for row in csv.DictReader(output.read_text().splitlines())}
+    ways = ("engine", "engine_plain", "hf", "generate", "vllm", "floor")
     # One prompt: 4 responses; 4 of them with 5 boundaries and 5 rollouts each; 8 nodes with 4 children of 40 tokens.
-    assert {shape: int(row["rows"]) for shape, row in rows.items()} == {"samples": 4, "monte_carlo": 100, "tree": 32}
-    assert int(rows["tree"]["tokens"]) == 32 * 40
-    for shape, row in rows.items():
-        assert shape in run.stdout
-        assert 0 < float(row["engine_over_floor"]) < 1
-        speeds = float(row["engine_tokens_per_s"]) / float(row["hf_tokens_per_s"])
-        assert float(row["engine_over_hf"]) == pytest.approx(speeds, rel=1e-2)
+    sizes = {"samples": 4, "monte_carlo": 100, "tree": 32}
+    assert {key: int(row["rows"]) for key, row in rows.items()} == {(s, w): n for s, n in sizes.items() for w in ways}
+    for (shape, way), row in rows.items():
+        assert f"{shape:<12} {way}" in run.stdout
+        if way == "vllm" and importlib.util.find_spec("vllm") is None:
+            assert row["note"] == "not installed" and row["tokens_per_s"] == ""
+            continue
+        speeds = float(rows[shape, "engine"]["tokens_per_s"]) / float(row["tokens_per_s"])
+        assert float(row["engine_over_this"]) == pytest.approx(speeds, rel=1e-2)
+        assert (0 < float(row["this_over_floor"]) < 1) != (way == "floor")
+        assert float(row["first_quartile"]) <= float(row["tokens_per_s"]) <= float(row["third_quartile"])
 
 
 @pytest.mark.slow

@@ -13,14 +13,16 @@ from hypothesis import strategies as st
 
 from spo import seeds
 from spo.errors import UserError
-from spo.policy import BACKENDS, transformer
+from spo.policy import BACKENDS, compiled, transformer
 from spo.policy.decode import arrange
 from spo.policy.engine import Engine
 from spo.policy.sampling import choose
+from spo.policy.transformer import Geometry
 from spo.settings import Architecture
 from spo.types import Request, Sampling
 
 VOCABULARY, EOS = 23, 1
+GEOMETRY = Geometry(32, 2, 4, 1, 8, VOCABULARY, 1e4, 1e-6, True, 64)
 SAMPLING = Sampling(temperature=0.8, top_p=0.95)
 
 
@@ -45,6 +47,14 @@ def build(folder, kv_heads, model_type="qwen2", seed=0):
     (folder / "config.json").write_text(json.dumps(config))
     Engine(transformer.geometry(folder), weights, EOS, folder).save(folder)
     return Engine.open(folder, EOS)
+
+
+@pytest.fixture(autouse=True, params=["compiled", "plain"])
+def sampler(request, monkeypatch):
+    """Everything here is to be true with a C compiler and without."""
+    if request.param == "compiled" and compiled.library(GEOMETRY) is None:
+        pytest.skip("no C compiler works here")
+    monkeypatch.setenv("SPO_SAMPLER", request.param)
 
 
 @pytest.fixture(scope="module")

@@ -1,0 +1,112 @@
+"""The decoder in `kernels/`, compiled for this machine and a model's geometry when first needed, if it can be.
+
+Libraries are kept in `$XDG_CACHE_HOME/spo` (`~/.cache/spo`), so that a machine has one for good. `$SPO_SAMPLER` says
+what to do without a C compiler: `auto` samples by PyTorch alone, `compiled` refuses; `plain` never uses one.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import hashlib
+import os
+import platform
+import shutil
+import subprocess
+import tempfile
+from ctypes import POINTER, c_float, c_int64, c_void_p
+from functools import cache
+from pathlib import Path
+
+from spo.errors import UserError
+from spo.policy.transformer import Geometry
+
+#: Tokens in a page, and rows whose activations the library wants room for beside those of a batch, as in `decoder.c`.
+PAGE_TOKENS, BLOCK_ROWS = 16, 96
+#: What is tried if `$CC` names no compiler.
+COMPILERS = ("cc", "gcc", "clang")
+FLAGS = ("-O3", "-march=native", "-fopenmp-simd", "-std=gnu11", "-shared", "-fPIC")
+_FOLDER = Path(__file__).with_name("kernels")
+_CHOICES = ("auto", "compiled", "plain")
+
+
+def _fields(numbers: str, addresses: str) -> list[tuple[str, type]]:
+    return [(name, c_int64) for name in numbers.split()] + [(name, c_void_p) for name in addresses.split()]
+
+
+class Layer(ctypes.Structure):
+    """`Layer` of `decoder.c`; here and below, of what addresses point to the caller takes care."""
+
+    _fields_ = _fields("", "qkv bias out gate_up down")
+
+
+class Model(ctypes.Structure):
+    """`Model` of `decoder.c`."""
+
+    _fields_ = [
+        *_fields("layers kv_heads hidden_size intermediate_size vocabulary_size", ""),
+        ("layer", POINTER(Layer)),
+        *_fields("", "embedding head cosines sines hidden qkv attended gated"),
+        ("square", c_float),
+    ]
+
+
+class Batch(ctypes.Structure):
+    """`Batch` of `decoder.c`."""
+
+    _fields_ = _fields("rows table_width slab_shift page_floats", "slabs pages counts used tokens positions scores")
+
+
+def library(geo: Geometry) -> ctypes.CDLL | None:
+    """The library for a geometry; None if there is none and need not be. UserError if `$SPO_SAMPLER` asks for one in
+    vain, or for something unheard of."""
+    choice = os.environ.get("SPO_SAMPLER", "auto")
+    if choice not in _CHOICES:
+        raise UserError(f"SPO_SAMPLER: {choice}: must be one of {', '.join(_CHOICES)}")
+    if choice == "plain":
+        return None
+    found = _library(geo.head_size, geo.heads // geo.kv_heads)
+    if found is None and choice == "compiled":
+        raise UserError("SPO_SAMPLER: compiled: no C compiler works here; install gcc or clang, or set it to plain")
+    return found
+
+
+@cache
+def _library(head_size: int, group: int) -> ctypes.CDLL | None:
+    sizes = (f"-DHEAD_SIZE={head_size}", f"-DGROUP={group}")
+    sources = [path.read_bytes() for path in sorted(_FOLDER.iterdir())]
+    digest = hashlib.sha256(repr((sources, FLAGS, sizes, _processor())).encode()).hexdigest()[:16]
+    path = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "spo" / f"decoder-{digest}.so"
+    if not path.exists():
+        compiler = next(filter(None, map(shutil.which, (os.environ.get("CC", ""), *COMPILERS))), None)
+        if compiler is None or not _compile([compiler, *FLAGS, *sizes, str(_FOLDER / "decoder.c")], path):
+            return None
+    library = ctypes.CDLL(str(path))
+    library.compute.argtypes = [POINTER(Model), POINTER(Batch), c_void_p]
+    library.draw.argtypes = [c_void_p, c_int64, c_int64, c_float, c_void_p, c_void_p, c_void_p]
+    library.compute.restype = library.draw.restype = None
+    #: Columns of a matrix that lie together.
+    library.panel = c_int64.in_dll(library, "panel_columns").value
+    return library
+
+
+def _compile(command: list[str], path: Path) -> bool:
+    """Whether `path` could be made; written elsewhere first, since other processes may be making it too."""
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=path.parent) as folder:
+            made = Path(folder) / path.name
+            subprocess.run([*command, "-o", str(made), "-lm"], check=True, capture_output=True)
+            os.replace(made, path)
+    except (OSError, subprocess.CalledProcessError):
+        return False
+    return True
+
+
+def _processor() -> str:
+    """What tells processors with other instructions apart: homes are shared by the nodes of a cluster."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+    except OSError:
+        lines = []
+    flags = [line for line in lines if line.startswith(("flags", "Features"))][:1]
+    return f"{platform.machine()} {platform.processor()} {flags}"
