@@ -7,34 +7,46 @@ import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from spo import gpus, inspection, verbs
+from spo import gpus, inspection, launch, verbs
 from spo.errors import RunFailure, UserError
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one verb; the exit code."""
-    options = _parser().parse_args(arguments)
+    arguments = sys.argv[1:] if arguments is None else arguments
+    options, at = _parser().parse_args(arguments), launch.place()
     try:
-        if getattr(options, "gpus", None) is not None:
+        if at is not None and options.verb is not verbs.train:
+            raise UserError("torchrun: `train` alone can be shared by several processes; start this verb without it")
+        if at is None and getattr(options, "gpus", None) is not None:
             gpus.claim(options.gpus)
         if getattr(options, "model", None) is not None:
             from spo.policy.locate import locate
 
             options.model = locate(options.model)
+        processes = at.local_count if at is not None else getattr(options, "processes", 1)
+        if at is not None or processes > 1:
+            launch.check(options.settings, processes)
+        if at is None and processes > 1:
+            return launch.run(arguments, processes)
         options.verb(options)
     except UserError as error:
-        print(f"spo: {error}", file=sys.stderr)
-        return 2
+        return _ended(str(error), 2)
     except RunFailure as error:
-        print(f"spo: {error}", file=sys.stderr)
-        return 1
+        return _ended(str(error), 1)
     except OSError as error:
-        print(f"spo: {error.filename or 'input/output'}: {error.strerror or error}", file=sys.stderr)
-        return 1
+        return _ended(f"{error.filename or 'input/output'}: {error.strerror or error}", 1)
     except KeyboardInterrupt:
-        print("spo: interrupted; the same command continues", file=sys.stderr)
-        return 130
+        return _ended("interrupted; the same command continues", 130)
     return 0
+
+
+def _ended(why: str, code: int) -> int:
+    """Say so, and the exit code. Before processes of a run know each other, all end alike, and one says it."""
+    at = launch.place()
+    if at is None or at.rank == 0:
+        print(f"spo: {why}", file=sys.stderr)
+    return code
 
 
 #: In the order of the workflow.
@@ -117,6 +129,15 @@ def _parser() -> argparse.ArgumentParser:
         required=False,
         metavar="N",
         help="GPUs to claim, and the only ones seen; without it all are seen",
+    )
+    add(
+        "train",
+        "--processes",
+        type=int,
+        required=False,
+        default=1,
+        metavar="N",
+        help="processes that share the run, each on a GPU of its own where there are any; torchrun can start them, too",
     )
     add("generate judge", "--contexts", type=int, nargs="+", metavar="TOKENS", help="prompt and response together")
     add("judge grade score", "--grader", metavar="NAME")

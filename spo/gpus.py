@@ -39,6 +39,20 @@ def claim(count: int) -> None:
     os.environ["CUDA_VISIBLE_DEVICES"] = ",".join(_wait(there, count))
 
 
+def one_each(processes: int) -> list[str]:
+    """Names of the GPUs seen, at least one for each of so many processes that share a run; none where there are none.
+
+    Raises UserError where there are some, but fewer.
+    """
+    there = visible()
+    if 0 < len(there) < processes:
+        raise UserError(
+            f"resources: {processes} processes share this run, each on a GPU of its own, and see {len(there)}; raise "
+            "`gpus`, lower `processes`, or let Snakemake give more with `--resources gpu=N`"
+        )
+    return there
+
+
 def visible() -> list[str]:
     """What `CUDA_VISIBLE_DEVICES` names, or else the numbers of all GPUs that nvidia-smi lists."""
     named = os.environ.get("CUDA_VISIBLE_DEVICES")

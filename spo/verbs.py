@@ -55,11 +55,9 @@ def sft(options: argparse.Namespace) -> None:
     examples = [(prompt, (*response, tokenizer.eos_id)) for prompt, response in encoded]
     limit = settings.architecture.max_position_tokens
     kept = [example for example in examples if len(example[0]) + len(example[1]) <= limit]
-    if len(kept) < len(examples):
-        print(
-            f"{options.name}: {len(examples) - len(kept)} demonstrations longer than {limit} tokens left out",
-            flush=True,
-        )
+    left_out = len(examples) - len(kept)
+    if left_out:
+        print(f"{options.name}: {left_out} demonstrations longer than {limit} tokens left out", flush=True)
 
     training.run(
         name=options.name,
@@ -81,13 +79,21 @@ def sft(options: argparse.Namespace) -> None:
 
 def train(options: argparse.Namespace) -> None:
     """One RL run."""
+    from spo import launch
+    from spo.training import ranks
+
+    with ranks.joined(launch.on_gpu(options.settings)):
+        _train(options)
+
+
+def _train(options: argparse.Namespace) -> None:
     from spo import data, store
     from spo.policy import BACKENDS, CRITICS
     from spo.policy import tokenizer as tokenizers
     from spo.policy.card import model_card
     from spo.policy.locate import check_context, weights_digest
     from spo.policy.stops import stopping
-    from spo.training import rl
+    from spo.training import ranks, rl
 
     settings, dataset = options.settings, options.dataset
     tokenizer = tokenizers.load(options.model)
@@ -122,6 +128,8 @@ def train(options: argparse.Namespace) -> None:
         state=options.state,
         critic=critic,
     )
+    if not ranks.first():
+        return
     policy.save(options.output / "model")
     if critic is not None:
         critic.save(options.output / "critic")

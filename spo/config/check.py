@@ -5,6 +5,7 @@ from __future__ import annotations
 from spo.config import plan
 from spo.config.check_pictures import check_audit, check_claim, check_credit, check_pictures, check_trace
 from spo.config.layers import one_line
+from spo.config.resources import TrainJob
 from spo.config.study import Experiment, Method, Study
 from spo.config.validate import known, refuse
 from spo.errors import UserError
@@ -38,8 +39,15 @@ def check(study: Study) -> None:
         for place, evidence in enumerate(claim.parts):
             check_claim(f"claims.{name}.parts.{place}", evidence, study)
     check_pictures(study)
+    for rule in ("train", "train_with_critic"):
+        _processes(f"resources.{rule}", getattr(study.resources, rule))
     for name in study.style.colours:
         known(f"style.colours.{name}", name, (*study.methods, plan.BASE), "method")
+
+
+def _processes(where: str, job: TrainJob) -> None:
+    if 0 < job.gpus < job.processes:
+        refuse(f"{where}.processes", f"{job.processes}, but {where}.gpus is {job.gpus}, and each takes one")
 
 
 def _dataset(name: str, dataset: Dataset) -> None:

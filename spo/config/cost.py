@@ -41,7 +41,8 @@ class Rates:
     """For `plan` alone: how fast models are, measured or stated. The defaults are of one core of a laptop."""
 
     unit: Literal["CPU minutes", "GPU hours"] = "CPU minutes"
-    """What the time of a job is counted in; GPU hours count every GPU that its rule asks for."""
+    """What the time of a job is counted in; GPU hours count every GPU that its rule asks for, CPU minutes
+    every process, and processes divide the work evenly."""
     source: str = "sampling as in benchmarks/results/rollouts.csv (one core), the rest stated in round numbers"
     """Where the numbers come from; `plan` says it."""
     parameters: Above = 0.8e6

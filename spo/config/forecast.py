@@ -128,8 +128,10 @@ def _cost(study: Study, tokens: Tokens, model: str, rule: str, bytes_a_parameter
     size = cost.parameters(study.models[model])
     if size is None:
         refuse(f"models.{model}.parameters", "missing; an estimate needs the number of parameters, such as 1.1e9")
-    units = getattr(study.resources, rule).gpus if study.rates.unit == "GPU hours" else 1
-    time = (cost.seconds(tokens, size, study.rates) + fixed_s) * units / SECONDS[study.rates.unit]
+    job = getattr(study.resources, rule)
+    processes = getattr(job, "processes", 1)
+    units = job.gpus if study.rates.unit == "GPU hours" else processes
+    time = (cost.seconds(tokens, size, study.rates) / processes + fixed_s) * units / SECONDS[study.rates.unit]
     return Cost(tokens, time, bytes_a_parameter * size)
 
 

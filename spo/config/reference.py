@@ -51,6 +51,7 @@ SECTIONS = (
     ("style", "Style"),
     ("resources", "Resources"),
     ("resources.{rule}", "Job"),
+    ("resources.train, resources.train_with_critic", "TrainJob"),
     ("rates", "Rates"),
     ("rates.datasets.{name}", "Lengths"),
 )

@@ -1,4 +1,5 @@
-"""What the jobs of each rule ask of a machine or a cluster. No result depends on it, and a change repeats nothing."""
+"""What the jobs of each rule ask of a machine or a cluster. A change repeats nothing, and changes a result by rounding
+at most."""
 
 from __future__ import annotations
 
@@ -18,6 +19,22 @@ class Job:
 
 
 @settings
+class TrainJob:
+    """One training run, at its largest."""
+
+    mem_mb: Positive
+    """Megabytes of main memory, of all its processes together. On a cluster a job that takes more is ended."""
+    runtime_min: Positive
+    """Minutes after which a cluster ends the job; it then goes on from what it saved."""
+    gpus: Count = 0
+    """GPUs that the job has to itself; 0: it sees none. More than the machine has: one line, exit code 2."""
+    processes: Positive = 1
+    """Processes that share the run, each on a GPU of its own where it has any, so that `gpus` are at least as many.
+    They divide samples, scores, micro-batches and the state of the optimizer; each has the whole model. Results are
+    those of one process but for rounding, and either goes on from the other's checkpoint."""
+
+
+@settings
 class Resources:
     """What to ask for by rule; the numbers are for the laptop study, whose largest job took 2.1 GB."""
 
@@ -25,9 +42,9 @@ class Resources:
     """Datasets."""
     sft: Job = Job(mem_mb=3000, runtime_min=120)
     """Starting policies trained from nothing."""
-    train: Job = Job(mem_mb=3000, runtime_min=240)
+    train: TrainJob = TrainJob(mem_mb=3000, runtime_min=240)
     """RL runs: weights, those of the starting policy, gradients and two moments, each 4 bytes a parameter."""
-    train_with_critic: Job = Job(mem_mb=3000, runtime_min=240)
+    train_with_critic: TrainJob = TrainJob(mem_mb=3000, runtime_min=240)
     """RL runs of methods with a critic (`kind: critic`), a second network of the same size."""
     generate: Job = Job(mem_mb=3000, runtime_min=60)
     """Predictions on test sets."""

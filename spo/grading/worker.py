@@ -18,7 +18,9 @@ def main() -> None:
 
     resource.setrlimit(resource.RLIMIT_AS, (most_bytes, most_bytes))
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the process that started this one
+    # Both may come to a whole group of processes, and are for the one that started this one: it finishes what it does.
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.SIG_IGN)
     print("ready", flush=True)
     for line in sys.stdin:
         # If the parent dies, nobody is there to kill this process; the default action of SIGALRM does.

@@ -93,20 +93,21 @@ def monte_carlo_values(
     """
     prompts = [world.encode(problem) for problem in problems]
     open_states = [state for state in states if world.room(len(state[1])) > 0]
-    full = set(states) - set(open_states)
+    full = [state for state in states if world.room(len(state[1])) <= 0]
     requests = []
     for p, ids in open_states:
         keys = tuple(world.key("rollout", problems[p], *ids[len(prompts[p]) :], -1 - i) for i in range(rollouts))
         requests.append(Request(ids, keys, world.room(len(ids))))
-    values = {(p, ids): world.reward(problems[p], ids[len(prompts[p]) :], False) for p, ids in full}
-    tokens = 0
-    for (p, ids), samples in zip(open_states, world.sample(requests), strict=True):
-        written = ids[len(prompts[p]) :]
-        before = written if graded == "response" else ()
-        rewards = [world.reward(problems[p], before + sample.response_ids, sample.finished) for sample in samples]
-        values[p, ids] = float(np.mean(rewards))
-        tokens += sum(len(sample.response_ids) for sample in samples)
-    return values, tokens
+    sampled = world.sample(requests)
+    answers = [(problems[p], ids[len(prompts[p]) :], False) for p, ids in full]
+    for (p, ids), samples in zip(open_states, sampled, strict=True):
+        before = ids[len(prompts[p]) :] if graded == "response" else ()
+        answers += [(problems[p], before + sample.response_ids, sample.finished) for sample in samples]
+    rewards = iter(world.rewards(answers))
+    values = {state: next(rewards) for state in full}
+    for state, samples in zip(open_states, sampled, strict=True):
+        values[state] = float(np.mean([next(rewards) for _ in samples]))
+    return values, sum(len(sample.response_ids) for samples in sampled for sample in samples)
 
 
 def _state(p: int, trajectory: Trajectory, cut: int) -> State:

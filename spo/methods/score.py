@@ -7,8 +7,9 @@ from collections.abc import Callable, Sequence
 import torch
 
 from spo import prefixes
-from spo.batching import shared_batches
+from spo.methods import share
 from spo.policy import Policy
+from spo.training import ranks
 
 
 def score(
@@ -27,12 +28,15 @@ def at_responses(
     """What `model` says at the token before each response token, (T) a (prompt, response), without gradients.
 
     `model` maps ids (B, L), right-padded with `prefixes.PADDING_ID`, to numbers (B, L or L-1); passes are those of
-    `shared_batches`.
+    `share.batches`.
     """
     out: list[tuple[float, ...]] = [()] * len(sequences)
     rows = [prompt + response for prompt, response in sequences]
-    for batch in shared_batches(prefixes.pad(rows), max_tokens):
+    found: list[tuple[int, tuple[float, ...]]] = []
+    for batch in ranks.part(share.batches(prefixes.pad(rows), max_tokens)):
         ids = torch.from_numpy(prefixes.pad([rows[i] for i in batch]))
         for numbers, i in zip(model(ids).tolist(), batch, strict=True):
-            out[i] = tuple(numbers[len(sequences[i][0]) - 1 : len(rows[i]) - 1])
+            found.append((i, tuple(numbers[len(sequences[i][0]) - 1 : len(rows[i]) - 1])))
+    for i, numbers in ranks.gathered(found):
+        out[i] = numbers
     return out

@@ -62,11 +62,12 @@ def rate(world: World, problems: Sequence[Problem], nodes: Sequence[Node]) -> Ra
     """Value trees that `grow` made, from the rewards of their leaves."""
     parents = tuple(node.parent for node in nodes)
     inner = set(parents)
-    rewards = [
-        np.nan if n in inner else world.reward(problems[node.problem], _graded(world, node), node.sample.finished)
-        for n, node in enumerate(nodes)
-    ]
-    return Rated(parents, *tree_values(parents, rewards))
+    leaves = [n for n in range(len(nodes)) if n not in inner]
+    rewards = np.full(len(nodes), np.nan)
+    rewards[leaves] = world.rewards(
+        [(problems[nodes[n].problem], _graded(world, nodes[n]), nodes[n].sample.finished) for n in leaves]
+    )
+    return Rated(parents, *tree_values(parents, rewards.tolist()))
 
 
 def _graded(world: World, node: Node) -> tuple[int, ...]:

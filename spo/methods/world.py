@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from spo import seeds
+from spo.methods import share
 from spo.methods.report import mismatch
 from spo.methods.score import score
 from spo.policy import Policy, ValueModel
@@ -83,7 +84,7 @@ class World:
 
     def sample(self, requests: Sequence[Request]) -> list[list[Sample]]:
         with self.clock.phase("sample"):
-            return self.policy.sample(requests, self.settings.sampling)
+            return share.sample(self.policy, requests, self.settings.sampling)
 
     def score(self, sequences: Sequence[tuple[tuple[int, ...], tuple[int, ...]]]) -> list[tuple[float, ...]]:
         """Log-probabilities of each response after its prompt under the training backend, float32."""
@@ -91,6 +92,10 @@ class World:
             return score(
                 self.policy, sequences, self.settings.sampling.temperature, self.settings.optimizer.micro_batch_tokens
             )
+
+    def rewards(self, answers: Sequence[share.Answer]) -> list[float]:
+        """`reward` of each answer."""
+        return share.rewards(self.reward, answers)
 
     def trajectories(
         self, problems: Sequence[Problem], samples: int
@@ -108,9 +113,9 @@ class World:
             Trajectory(problems[i // samples].id, prompt, sample.response_ids, logprobs, sample.finished)
             for i, ((prompt, sample), logprobs) in enumerate(zip(flat, scored, strict=True))
         ]
-        rewards = [self.reward(problems[i // samples], t.response_ids, t.finished) for i, t in enumerate(trajectories)]
+        answers = [(problems[i // samples], t.response_ids, t.finished) for i, t in enumerate(trajectories)]
         gap = mismatch([sample for _, sample in flat], scored)
-        return _grouped(trajectories, samples), _grouped(rewards, samples), gap
+        return _grouped(trajectories, samples), _grouped(self.rewards(answers), samples), gap
 
 
 def episode(trajectory: Trajectory, advantages: Sequence[float]) -> Episode:

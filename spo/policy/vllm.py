@@ -1,8 +1,12 @@
 """A policy that vLLM samples and transformers trains: for models too large for the engine, and for long contexts.
 
 vLLM runs inside this process and holds a copy of the weights, which is written anew when the trained ones have changed.
-On a GPU that both share it sleeps from the first pass that has gradients until samples are asked for again. Several
-processes, each with a GPU, start one vLLM each; in one process vLLM computes no requests in parallel copies of a model.
+On a GPU that both share it sleeps from the first pass that has gradients until samples are asked for again.
+
+Processes that share a run (`spo.training.ranks`) have a vLLM each, on a GPU each, as if they were alone: torchrun's
+variables, with which it would wait for ever at a port that nobody serves, are gone by then, and so is the default
+process group, in which the vLLM of each would start only together with all others. That has not been run on several
+GPUs.
 """
 
 from __future__ import annotations

@@ -16,11 +16,13 @@ from dataclasses import asdict, dataclass
 from itertools import chain
 from pathlib import Path
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from spo import store
 from spo.errors import RunFailure, UserError
+from spo.training import ranks
 from spo.types import Episode
 
 #: (iteration that made it, Episode)
@@ -35,7 +37,8 @@ _DTYPES = {torch.float32: "F32", torch.bfloat16: "BF16"}
 class State:
     """What a run is between two iterations: iterations `done`, weights and moments by name, memory, counters.
 
-    Tensors that were read from a checkpoint are views of its file, which the system reads as they are copied.
+    Tensors that were read from a checkpoint are views of its file, which the system reads as they are copied. Each of
+    several processes has its own ones to save.
     """
 
     done: int
@@ -64,8 +67,17 @@ def claim(folder: Path, fingerprint: Mapping[str, object]) -> None:
 def save(folder: Path, state: State) -> None:
     """Write checkpoint `step-{done}` and drop all but the newest two. RunFailure if the disk refuses.
 
-    Beside the tensors themselves this takes the memory of one of them, on the processor where it is on a GPU.
+    Beside the tensors themselves this takes the memory of one of them, on the processor where it is on a GPU or in
+    another process: the first of several writes those of all, and all wait until it has.
     """
+    if ranks.first():
+        _write(folder, state)
+    else:
+        ranks.hand_over(state.tensors)
+    ranks.wait()
+
+
+def _write(folder: Path, state: State) -> None:
     final, temporary = folder / f"step-{state.done:06d}", folder / "step-tmp"
     try:
         shutil.rmtree(temporary, ignore_errors=True)
@@ -103,11 +115,20 @@ def load(folder: Path) -> State | None:
     A damaged checkpoint costs one line on stderr and the previous one is taken. If all are damaged: RunFailure, never a
     silent fresh start.
     """
+    done = ranks.from_first(lambda: _resume(folder))
+    return None if done is None else _read(folder / done)
+
+
+def _resume(folder: Path) -> str | None:
+    """Name of the newest intact checkpoint, once the logs are cut back to it."""
     candidates = _checkpoints(folder)
     for path in candidates:
         reason = _damage(path)
         if reason is None:
-            return _read(folder, path)
+            for name, size in store.read_json(path / "state.json")["logs"].items():
+                if (folder / name).exists():
+                    os.truncate(folder / name, size)
+            return path.name
         print(f"spo: {path}: {reason}; trying the checkpoint before it", file=sys.stderr)
     if candidates:
         raise RunFailure(f"{folder}: every checkpoint is damaged; remove the folder to start anew")
@@ -122,16 +143,25 @@ def _write_tensors(path: Path, tensors: Mapping[str, Tensor]) -> str:
     The library's own writer copies every tensor of a GPU before it writes the first. Format: 8 bytes with the length of
     a JSON header, the header, the bytes of the tensors (https://huggingface.co/docs/safetensors).
     """
+    blank, contents = ranks.collected(tensors)
     header, end = {}, 0
-    for name, tensor in tensors.items():
+    for name, tensor in blank.items():
         start, end = end, end + tensor.numel() * tensor.element_size()
         header[name] = {"dtype": _DTYPES[tensor.dtype], "shape": list(tensor.shape), "data_offsets": [start, end]}
     head = json.dumps(header).encode()
     head += b" " * (-len(head) % 8)
-    contents = (t.detach().cpu().reshape(-1).view(torch.uint8).numpy() for t in tensors.values())
+    # One place for all of them: what is taken and given back for each, an allocator may keep.
+    room = torch.empty(max((t.numel() * t.element_size() for t in blank.values()), default=0), dtype=torch.uint8)
+
+    def flat(tensor: Tensor) -> np.ndarray:
+        own = room[: tensor.numel() * tensor.element_size()]
+        own.view(tensor.dtype).view(tensor.shape).copy_(tensor)
+        return own.numpy()
+
+    written = map(flat, contents)
     digest = hashlib.sha256()
     with open(path, "wb") as file:
-        for piece in chain((len(head).to_bytes(8, "little"), head), contents):
+        for piece in chain((len(head).to_bytes(8, "little"), head), written):
             digest.update(piece)
             file.write(piece)
         file.flush()
@@ -139,13 +169,10 @@ def _write_tensors(path: Path, tensors: Mapping[str, Tensor]) -> str:
     return digest.hexdigest()
 
 
-def _read(folder: Path, path: Path) -> State:
+def _read(path: Path) -> State:
     from safetensors.torch import load_file
 
     document = store.read_json(path / "state.json")
-    for name, size in document["logs"].items():
-        if (folder / name).exists():
-            os.truncate(folder / name, size)
     memory = []
     for row in store.read_jsonl(path / "memory.jsonl"):
         made, problem_id = row.pop("made"), row.pop("problem_id")

@@ -7,10 +7,12 @@ from collections.abc import Mapping
 
 import torch
 from torch import Tensor
+from torch.nn.utils import clip_grads_with_norm_, get_total_norm
 from torch.optim import AdamW, Muon
 
 from spo.errors import RunFailure
 from spo.settings import Optimizer
+from spo.training import ranks
 
 
 class Descent:
@@ -19,6 +21,11 @@ class Descent:
     Weights that are not float32, or not on `device` ("model": where they are), have a float32 copy there, which steps
     are added to and from which they are then rounded: at a learning rate of 1e-6 most steps are smaller than bfloat16
     can tell apart. Gradients of such weights are added up in float32 on `device` as they arise, and not kept by them.
+
+    Of several processes each has those copies, the moments and the steps of a share of the weights alone (ZeRO stage 1,
+    Rajbhandari et al. 2020): gradients are added up where a weight is stepped, and its new value is sent to the others.
+    PyTorch's ZeroRedundancyOptimizer takes its whole state into one process before it can be saved; its FSDP2 puts
+    shards in the place of the weights, while samplers need them whole.
     """
 
     def __init__(
@@ -27,30 +34,37 @@ class Descent:
         self.settings, self.total_steps, self.steps = settings, total_steps, 0
         #: What the model computes with, and what the optimizer updates: one tensor or two of the same name.
         self.live = dict(weights)
-        self.weights = weights = {name: _master(weight, device) for name, weight in self.live.items()}
+        #: Which process steps a weight.
+        self.owners = ranks.owners({name: weight.numel() for name, weight in self.live.items()}, ranks.count())
+        own = {name for name, owner in self.owners.items() if owner == ranks.rank()}
+        self.weights = {name: _master(weight, device, name in own) for name, weight in self.live.items()}
+        #: Of those, what this process steps.
+        self.own = weights = {name: weight for name, weight in self.weights.items() if name in own}
         inner = {n for n, w in weights.items() if settings.muon_lr and w.ndim == 2 and ".layers." in n}
         betas = (settings.beta1, settings.beta2)
         outer = [w for n, w in weights.items() if n not in inner]
         decay = settings.weight_decay
         #: (optimizer, its peak learning rate)
-        self.parts: list[tuple[torch.optim.Optimizer, float]] = [
-            (AdamW(outer, settings.lr, betas, settings.eps, decay, fused=True), settings.lr)
-        ]
+        self.parts: list[tuple[torch.optim.Optimizer, float]] = []
+        if outer:
+            self.parts.append((AdamW(outer, settings.lr, betas, settings.eps, decay, fused=True), settings.lr))
         if inner:
-            self.parts.append(
-                (Muon([w for n, w in weights.items() if n in inner], settings.muon_lr, decay), settings.muon_lr)
-            )
+            matrices = [w for n, w in weights.items() if n in inner]
+            self.parts.append((Muon(matrices, settings.muon_lr, decay), settings.muon_lr))
 
     def step(self) -> tuple[float, float]:
         """Clip, update, clear: (gradient norm before clipping, learning rate used).
 
         Raises RunFailure before anything changes if the norm is not finite.
         """
-        norm = float(torch.nn.utils.clip_grad_norm_(self.weights.values(), self.settings.max_grad_norm))
+        self._collect()
+        total = self._norm()
+        norm = float(total)
         if not math.isfinite(norm):
             raise RunFailure(
                 f"gradient norm is {norm} at optimizer step {self.steps}; nothing was updated: lower optimizer.lr"
             )
+        clip_grads_with_norm_(self.own.values(), self.settings.max_grad_norm, total)
         factor = schedule(self.settings, self.steps, self.total_steps)
         for part, peak in self.parts:
             for group in part.param_groups:
@@ -63,7 +77,7 @@ class Descent:
 
     def restart(self, weights: Mapping[str, Tensor], total_steps: int) -> None:
         """Begin anew at `weights`: without moments, and with a schedule of its own over `total_steps`."""
-        for name, weight in self.weights.items():
+        for name, weight in self.own.items():
             weight.data.copy_(weights[name].detach())
         self._publish()
         for part, _ in self.parts:
@@ -75,26 +89,48 @@ class Descent:
         for weight in self.weights.values():
             weight.grad = None
 
+    def _collect(self) -> None:
+        """Add up the gradients of all processes where a weight is stepped, and forget them elsewhere."""
+        if ranks.count() == 1:
+            return
+        there = ranks.anywhere([weight.grad is not None for weight in self.weights.values()])
+        for (name, weight), needed in zip(self.weights.items(), there, strict=True):
+            if needed:
+                if weight.grad is None:  # a process without a part of the batch
+                    weight.grad = torch.zeros(weight.shape, dtype=weight.dtype, device=weight.device)
+                ranks.add_up(weight.grad, self.owners[name])
+            if name not in self.own:
+                weight.grad = None
+
+    def _norm(self) -> Tensor:
+        """Length of the whole gradient, of all processes together."""
+        norm = get_total_norm([weight.grad for weight in self.own.values() if weight.grad is not None])
+        if ranks.count() == 1:
+            return norm
+        return torch.tensor(math.sqrt(ranks.added({"square": float(norm) ** 2})["square"]))
+
     def _publish(self) -> None:
-        """Round what the optimizer updates to what the model computes with."""
+        """Round what the optimizer updates to what the model computes with, in every process."""
         for name, weight in self.live.items():
-            if weight is not self.weights[name]:
-                weight.data.copy_(self.weights[name].detach())
+            if name in self.own and weight is not self.own[name]:
+                weight.data.copy_(self.own[name].detach())
+            if ranks.count() > 1:
+                ranks.spread(weight.data, self.owners[name])
 
     def tensors(self) -> dict[str, Tensor]:
-        """Weights in float32 and moments, for a checkpoint; the very tensors, not copies."""
-        out = {f"weight/{name}": weight for name, weight in self.weights.items()}
+        """Weights in float32 and moments, for a checkpoint: the very tensors, not copies, of what is stepped here."""
+        out = {f"weight/{name}": weight for name, weight in self.own.items()}
         for part, _ in self.parts:
-            for name, weight in self.weights.items():
+            for name, weight in self.own.items():
                 moments = part.state.get(weight, {})
                 out |= {f"{moment}/{name}": value for moment, value in moments.items() if moment != "step"}
         return out
 
     def restore(self, tensors: Mapping[str, Tensor], steps: int) -> None:
-        """Put back what `tensors` returned after `steps` steps."""
+        """Put back what `tensors` returned after `steps` steps, in all processes together."""
         self.steps = steps
-        names = {id(weight): name for name, weight in self.weights.items()}
-        for name, weight in self.weights.items():
+        names = {id(weight): name for name, weight in self.own.items()}
+        for name, weight in self.own.items():
             weight.data.copy_(tensors[f"weight/{name}"])
         self._publish()
         for part, _ in self.parts:
@@ -107,12 +143,16 @@ class Descent:
                             part.state[weight]["step"] = torch.tensor(float(steps), device=weight.device)
 
 
-def _master(weight: Tensor, device: str) -> Tensor:
-    """The float32 tensor on `device` that the optimizer updates for `weight`, and to which its gradients go."""
+def _master(weight: Tensor, device: str, own: bool) -> Tensor:
+    """The float32 tensor on `device` that the optimizer updates for `weight`, and to which its gradients go; where
+    another process does that, one that only collects them and takes no memory."""
     where = weight.device if device == "model" else torch.device(device)
     if weight.dtype == torch.float32 and weight.device == where:
         return weight
-    master = weight.detach().to(where, torch.float32).requires_grad_()
+    if own:
+        master = weight.detach().to(where, torch.float32).requires_grad_()
+    else:
+        master = torch.zeros((), device=where).expand(weight.shape).requires_grad_()
 
     def hand_over(weight: Tensor) -> None:
         grad, weight.grad = weight.grad, None

@@ -7,14 +7,15 @@ import os
 import signal
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 
 from spo import store
 from spo.errors import RunFailure
+from spo.launch import TERMINAL
 from spo.methods.world import Clock
-from spo.training import checkpoint
+from spo.training import checkpoint, ranks
 from spo.training.checkpoint import Memory, State
 from spo.training.descent import Descent
 
@@ -22,8 +23,6 @@ from spo.training.descent import Descent
 NOT_TRAINING = ("validate", "save")
 #: A terminal sees one line of a job in this time.
 TELL_EVERY_S = 10.0
-#: Descriptor at which the workflow leaves the terminal.
-TERMINAL = 3
 
 
 @dataclass(frozen=True)
@@ -51,10 +50,12 @@ def run(
 
     `iterate(i, memory, clock)` does iteration i (1 to total; 0 only reports). Metrics go to `state/metrics.jsonl`,
     seconds to `state/timing.jsonl`; both are cut back on resume, so a killed run ends in the metrics and weights of
-    an undisturbed one. SIGTERM finishes the iteration, saves, and raises RunFailure.
+    an undisturbed one. SIGTERM finishes the iteration, saves, and raises RunFailure. Of several processes the first
+    writes, and SIGTERM to any of them stops all.
     """
-    with store.locked(state), _polite() as told_to_stop:
-        checkpoint.claim(state, fingerprint)
+    with store.locked(state) if ranks.first() else nullcontext(), _polite() as told_to_stop:
+        if ranks.first():
+            checkpoint.claim(state, fingerprint)
         found = checkpoint.load(state)
         done, memory, counters = -1, (), {"sampled_tokens_total": 0.0, "seconds_total": 0.0}
         if found is not None:
@@ -64,7 +65,8 @@ def run(
                 descent.restore(own, int(counters[f"{prefix}optimizer_steps"]))
                 del own
             found = None  # or its tensors would stay as long as the run
-            print(f"{name}: resuming after iteration {done} of {total}", flush=True)
+            if ranks.first():
+                print(f"{name}: resuming after iteration {done} of {total}", flush=True)
         progress = _Progress(name, total, done)
         for iteration in range(done + 1, total + 1):
             clock = Clock()
@@ -72,7 +74,8 @@ def run(
             memory = out.memory
             metrics = _log(state, iteration, out.metrics, counters, clock)
             counters |= {f"{prefix}optimizer_steps": descent.steps for prefix, descent in descents.items()}
-            if iteration == total or iteration % checkpoint_every == 0 or told_to_stop:
+            (stop,) = ranks.anywhere([bool(told_to_stop)])
+            if iteration == total or iteration % checkpoint_every == 0 or stop:
                 with clock.phase("save"):
                     tensors = {
                         prefix + name: tensor
@@ -80,8 +83,9 @@ def run(
                         for name, tensor in descent.tensors().items()
                     }
                     checkpoint.save(state, State(iteration, tensors, memory, counters))
-            progress.show(iteration, describe(metrics))
-            if told_to_stop and iteration < total:
+            if ranks.first():
+                progress.show(iteration, describe(metrics))
+            if stop and iteration < total:
                 raise RunFailure(f"{name}: stopped by SIGTERM after iteration {iteration}; the same command continues")
 
 
@@ -93,9 +97,10 @@ def _log(
     row = {"iteration": iteration, **metrics, "sampled_tokens_total": int(counters["sampled_tokens_total"])}
     seconds = {phase: round(s, 4) for phase, s in clock.seconds.items()}
     timing = {"iteration": iteration, "seconds": seconds, "seconds_total": round(counters["seconds_total"], 4)}
-    for file, content in (("metrics.jsonl", row), ("timing.jsonl", timing)):
-        with open(state / file, "a", encoding="utf-8") as handle:
-            handle.write(json.dumps(content, allow_nan=False) + "\n")
+    if ranks.first():
+        for file, content in (("metrics.jsonl", row), ("timing.jsonl", timing)):
+            with open(state / file, "a", encoding="utf-8") as handle:
+                handle.write(json.dumps(content, allow_nan=False) + "\n")
     return row
 
 

@@ -8,14 +8,16 @@ from typing import NamedTuple
 
 from torch import Tensor
 
-from spo.batching import Batch, collate, micro_batches, shared_batches, spread, take
+from spo.batching import Batch, collate, micro_batches, spread, take
 from spo.errors import RunFailure
 from spo.losses import LossOut, policy_loss, whiten_and_count
+from spo.methods import share
 from spo.methods.world import ValueTarget
 from spo.objectives import nll_loss, policy_iteration_loss, preference_loss, value_loss
 from spo.policy import Policy, ValueModel
 from spo.prefixes import PADDING_ID
 from spo.settings import Loss, Train
+from spo.training import ranks
 from spo.training.descent import Descent
 from spo.types import Episode
 
@@ -83,7 +85,7 @@ def value_step(
     tokens = float(sum(len(episode.response_ids) for episode in episodes))
     whole = collate(episodes, PADDING_ID)
     sums: dict[str, float] = {}
-    for rows in _shared_groups(whole, descent.settings.micro_batch_tokens):
+    for rows in ranks.part(_shared_groups(whole, descent.settings.micro_batch_tokens)):
         batch = take(whole, rows)
         returns = spread([targets[i].returns for i in rows], batch.response_mask)
         old = spread([targets[i].old_values for i in rows], batch.response_mask)
@@ -91,21 +93,24 @@ def value_step(
         out = value_loss(values, old, returns, batch.response_mask, clip_range, denominator=tokens)
         out.loss.backward()
         _add(sums, out)
+    sums = ranks.added(sums)
     _check_loss(sums["loss"], episodes)
     descent.step()
     return sums
 
 
 def _backward(policy: Policy, plan: Plan, episodes: Sequence[Episode]) -> dict[str, float]:
-    """Gradients of a whole plan, and its sums; RunFailure if the loss is not finite."""
+    """Gradients of a plan, of this process's part of the groups, and the sums of all; RunFailure if the loss is not
+    finite."""
     sums: dict[str, float] = {"entropy": 0.0}
-    for rows in plan.groups:
+    for rows in ranks.part(plan.groups):
         part = take(plan.batch, rows)
         logprobs, entropy = policy.token_logprobs(part.input_ids, plan.temperature)
         out = plan.loss(logprobs, part)
         out.loss.backward()
         _add(sums, out)
         sums["entropy"] += float((entropy * part.response_mask).sum())
+    sums = ranks.added(sums)
     _check_loss(sums["loss"], episodes)
     return sums
 
@@ -145,7 +150,8 @@ def _preference_plan(batch: Batch, train: Train) -> Plan:
     """A pass takes whole pairs. Probabilities are those of the policy that samples, at its temperature."""
     beta, penalty, count = train.credit.beta, train.credit.penalty, len(batch.lengths) // 2
     longest = batch.lengths.view(count, 2).max(dim=-1).values
-    pairs = micro_batches((2 * longest).tolist(), train.optimizer.micro_batch_tokens)
+    tokens = (2 * longest).tolist()
+    pairs = micro_batches(tokens, share.fair(train.optimizer.micro_batch_tokens, sum(tokens)))
     return Plan(
         batch,
         [[row for pair in group for row in (2 * pair, 2 * pair + 1)] for group in pairs],
@@ -174,7 +180,7 @@ OBJECTIVES: dict[str, Objective] = {
 
 
 def _shared_groups(batch: Batch, max_tokens: int, max_episodes: int | None = None) -> list[tuple[int, ...]]:
-    return shared_batches(batch.input_ids.numpy(force=True), max_tokens, max_episodes)
+    return share.batches(batch.input_ids.numpy(force=True), max_tokens, max_episodes)
 
 
 def _add(sums: dict[str, float], out: LossOut) -> None:

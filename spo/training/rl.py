@@ -12,7 +12,7 @@ import numpy as np
 from spo import seeds
 from spo.batching import shuffled_batches
 from spo.errors import UserError, short_of_memory
-from spo.methods import METHODS, most_episodes, objective
+from spo.methods import METHODS, most_episodes, objective, share
 from spo.methods.score import score
 from spo.methods.world import Clock, Collected, Memory, World
 from spo.policy import Policy, ValueModel
@@ -21,7 +21,7 @@ from spo.training import loop
 from spo.training.descent import Descent
 from spo.training.loop import Iterated
 from spo.training.optimize import OBJECTIVES, policy_step, value_step
-from spo.types import Problem, Request, Sampling
+from spo.types import Problem, Request, Sample, Sampling
 
 #: Begins the names of the critic's tensors in a checkpoint; the policy's have no such beginning.
 CRITIC = "critic/"
@@ -192,26 +192,29 @@ def validate(
     prompts = [encode(problem) for problem in problems]
     rooms = [min(settings.max_response_tokens, settings.context_tokens - len(prompt)) for prompt in prompts]
     asked = [i for i, room in enumerate(rooms) if room > 0]
-    samples = policy.sample([Request(prompts[i], (0,), rooms[i]) for i in asked], Sampling(temperature=0.0))
-    finished = [sample.finished for (sample,) in samples]
-    correct = [
-        sample.finished and reward(problems[i], sample.response_ids, True) > 0.5
-        for i, (sample,) in zip(asked, samples, strict=True)
-    ]
+
+    def correct(samples: Sequence[Sequence[Sample]]) -> int:
+        answers = [
+            (problems[i], sample.response_ids, True)
+            for i, group in zip(asked, samples, strict=True)
+            for sample in group
+            if sample.finished
+        ]
+        return sum(paid > 0.5 for paid in share.rewards(reward, answers))
+
+    requests = [Request(prompts[i], (0,), rooms[i]) for i in asked]
+    greedy = share.sample(policy, requests, Sampling(temperature=0.0))
+    finished = sum(sample.finished for (sample,) in greedy)
     found = {
-        "validation_accuracy": sum(correct) / len(problems),
-        "validation_truncated": 1 - sum(finished) / len(problems),
+        "validation_accuracy": correct(greedy) / len(problems),
+        "validation_truncated": 1 - finished / len(problems),
         "validation_n": len(problems),
     }
     if settings.validation_samples:
         keys = [_validation_keys(settings, problem) for problem in problems]
-        sampled = policy.sample([Request(prompts[i], keys[i], rooms[i]) for i in asked], settings.validation_sampling)
-        right = [
-            sample.finished and reward(problems[i], sample.response_ids, True) > 0.5
-            for i, samples in zip(asked, sampled, strict=True)
-            for sample in samples
-        ]
-        found["validation_sampled_accuracy"] = sum(right) / (len(problems) * settings.validation_samples)
+        requests = [Request(prompts[i], keys[i], rooms[i]) for i in asked]
+        sampled = share.sample(policy, requests, settings.validation_sampling)
+        found["validation_sampled_accuracy"] = correct(sampled) / (len(problems) * settings.validation_samples)
     return found
 
 

@@ -67,3 +67,16 @@ def test_the_machine_is_asked_where_nothing_is_named(monkeypatch: pytest.MonkeyP
     )
     listing.chmod(0o755)
     assert gpus.visible() == ["0", "1"]
+
+
+@pytest.mark.parametrize(("names", "there"), [("", []), ("4,7", ["4", "7"]), ("4,7,9", ["4", "7", "9"])])
+def test_processes_of_a_run_have_a_gpu_each_or_none(monkeypatch: pytest.MonkeyPatch, names: str, there: list) -> None:
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", names)
+    assert gpus.one_each(2) == there
+
+
+def test_fewer_gpus_than_processes_are_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "4,7")
+    with pytest.raises(UserError, match="3 processes share this run, each on a GPU .* see 2; raise `gpus`") as caught:
+        gpus.one_each(3)
+    assert "\n" not in str(caught.value)

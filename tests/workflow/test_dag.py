@@ -39,7 +39,7 @@ def test_every_rule_says_what_it_does_costs_and_writes() -> None:
                 "log:",
                 "benchmark:",
                 "conda:",
-                "threads: 1",
+                "threads: STUDY.resources.train.processes" if name == "train" else "threads: 1",
                 "resources:",
                 "mem_mb=",
                 "runtime=",
@@ -119,6 +119,26 @@ def test_every_rule_asks_for_what_the_config_says(checkout: Checkout) -> None:
     sft, train, score = (asked(ended.text, rule) for rule in ("sft", "train", "score"))
     assert (sft["mem_mb"], sft["runtime"], sft["gpu"], train["gpu"], score["gpu"]) == ("5000", "120", "1", "2", "0")
     assert "spo sft" in ended.text and "--gpus 1" in ended.text and "--gpus 2" in ended.text
+
+
+def test_processes_of_a_run_have_a_core_each(checkout: Checkout) -> None:
+    resources = {"train": {"gpus": 2, "processes": 2}, "train_with_critic": {"processes": 3}}
+    overlay = checkout.overlay("m.yaml", {"resources": resources})
+    runs = [f"results/runs/pupil-stories-{method}-s1/metrics.jsonl" for method in ("grpo", "ppo")]
+    ended = checkout.snakemake("-n", "-p", *runs, "--cores", "4", "--resources", "gpu=2", *overlay)
+    assert ended.code == 0, ended.text
+    assert "--gpus 2 --processes 2 " in ended.text and "--gpus 0 --processes 3 " in ended.text
+    assert [asked(ended.text, rule)["processes"] for rule in ("train", "train_with_critic")] == ["2", "3"]
+    threads = re.findall(r"^rule train\w*:\n(?:    .*\n)*?    threads: (\d)", ended.text, flags=re.MULTILINE)
+    assert sorted(threads) == ["2", "3"]
+    plain = checkout.snakemake("-n", "-p", *runs).text
+    assert plain.count("--processes 1 ") == 2 and "threads:" not in plain
+
+
+def test_more_processes_than_gpus_are_one_line(checkout: Checkout) -> None:
+    ended = checkout.snakemake("-n", *checkout.overlay("m.yaml", {"resources": {"train": {"gpus": 1, "processes": 2}}}))
+    said = "config: resources.train.processes: 2, but resources.train.gpus is 1, and each takes one"
+    assert ended.code == 2 and said in ended.text
 
 
 def test_one_gpu_at_once_unless_told_otherwise(checkout: Checkout) -> None:

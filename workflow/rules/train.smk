@@ -67,11 +67,12 @@ rule train:
     priority: run_priority
     conda:
         "../../environment.yml"
-    threads: 1
+    threads: STUDY.resources.train.processes
     resources:
         mem_mb=STUDY.resources.train.mem_mb,
         runtime=STUDY.resources.train.runtime_min,
         gpu=STUDY.resources.train.gpus,
+        processes=STUDY.resources.train.processes,
     params:
         settings=run_settings,
         dataset=run_dataset,
@@ -81,7 +82,8 @@ rule train:
         folder=subpath(output.metrics, parent=True),
     shell:
         "python -m spo train --name {wildcards.run} --settings {params.settings:q} --dataset {params.dataset:q}"
-        " --gpus {resources.gpu} --model {params.start} --data {params.data} --state {params.state} --output {params.folder}"
+        " --gpus {resources.gpu} --processes {resources.processes} --model {params.start} --data {params.data}"
+        " --state {params.state} --output {params.folder}"
         " 3>&2 > {log} 2>&1"
 
 
@@ -92,7 +94,9 @@ use rule train as train_with_critic with:
         critic_weights="<results>/runs/{run}/critic/model.safetensors",
     wildcard_constraints:
         run=one_of(CRITICS),
+    threads: STUDY.resources.train_with_critic.processes
     resources:
         mem_mb=STUDY.resources.train_with_critic.mem_mb,
         runtime=STUDY.resources.train_with_critic.runtime_min,
         gpu=STUDY.resources.train_with_critic.gpus,
+        processes=STUDY.resources.train_with_critic.processes,

@@ -103,6 +103,21 @@ def test_time_grows_with_size_gpus_and_slowness() -> None:
     assert hours({"rates": {"iteration_s": 0, "parameters": 2.2e9}}) == pytest.approx(usual / 2, rel=0.01)
 
 
+def test_processes_divide_the_work_and_take_their_gpus() -> None:
+    """Two on two GPUs: the same GPU hours for tokens, and twice as many for what every iteration costs in any case."""
+    paper = [CONFIG / "config.yaml", CONFIG / "paper.yaml"]
+
+    def hours(job: dict, iteration_s: float) -> float:
+        extra = {"rates": {"iteration_s": iteration_s}, "resources": {"train": job, "train_with_critic": job}}
+        lines = config.forecast(config.load(paper, extra)).splitlines()
+        return float(next(line for line in lines if line.startswith("  in all")).split()[-2].replace(",", ""))
+
+    alone, two = {"gpus": 1}, {"gpus": 2, "processes": 2}
+    tokens = hours(alone, 0)
+    assert hours(two, 0) == pytest.approx(tokens, rel=1e-3)
+    assert hours(two, 3600) - tokens == pytest.approx(2 * (hours(alone, 3600) - tokens), rel=1e-3)
+
+
 def test_a_size_that_is_needed_and_missing_is_one_line() -> None:
     study = config.load([CONFIG / "config.yaml", CONFIG / "paper.yaml"], {"models": {"rho": {"parameters": None}}})
     with pytest.raises(UserError, match=r"^config: models\.rho\.parameters: missing; [^\n]*$"):

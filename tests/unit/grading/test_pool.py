@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
 import threading
@@ -156,6 +157,16 @@ def test_a_worker_that_was_killed_by_others_is_replaced():
     pool._worker[1].kill()
     pool._worker[1].wait()
     assert pool.ask("value", ("number", "5"), ("number", "6")) == "different"
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_worker_outlives_what_tells_its_process_to_finish(number):
+    """Both reach it where a whole group of processes is told; the process that asks still wants its answers."""
+    assert pool.ask("value", ("number", f"80{number:d}"), ("number", f"80{number:d}")) == "equal"
+    worker = pool._worker[1]
+    worker.send_signal(number)
+    assert pool.ask("value", ("number", f"80{number:d}"), ("number", "8")) == "different"
+    assert pool._worker[1] is worker and worker.poll() is None
 
 
 def test_threads_get_their_own_answers():
