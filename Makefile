@@ -28,7 +28,8 @@ test: .venv/installed
 	python -m pytest -m "slow or not slow" $(PYTEST_ARGS)
 
 test-vllm: .venv-vllm/installed
-	SPO_REQUIRE_VLLM=1 .venv-vllm/bin/python -m pytest -m "slow or not slow" $(PYTEST_ARGS) tests/unit/policy/test_vllm.py
+	SPO_REQUIRE_VLLM=1 .venv-vllm/bin/python -m pytest -m "slow or not slow" $(PYTEST_ARGS) tests/unit/policy/test_vllm.py \
+		tests/workflow/test_paper_tiny_vllm.py
 
 # Made anew when the requirements change; an interrupted installation leaves no stamp and starts over.
 .venv/installed: pyproject.toml constraints.txt

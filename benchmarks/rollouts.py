@@ -113,7 +113,7 @@ def _anything(requests: Sequence[Request]) -> Sampled:
 
 def write_model(folder: Path, architecture: Architecture, vocabulary: int = VOCABULARY) -> None:
     """A random model folder that every way opens."""
-    config = transformer.qwen2_config(architecture, vocabulary, 1, 0)
+    config = transformer.model_config(architecture, vocabulary, 1, 0)
     store.write_json(folder / "config.json", config)
     weights = transformer.initial_weights(architecture, vocabulary, 0)
     Engine(transformer.geometry(folder), weights, EOS).save(folder)

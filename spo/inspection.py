@@ -8,6 +8,9 @@ from __future__ import annotations
 import argparse
 from dataclasses import asdict
 
+from spo import wiring
+from spo.errors import UserError, short_of_memory
+
 
 def audit(options: argparse.Namespace) -> None:
     """How wrong each method's advantages are, a row for each token measured."""
@@ -15,7 +18,8 @@ def audit(options: argparse.Namespace) -> None:
     from spo.methods import audit as auditing
 
     world = _world(options)
-    rows = auditing.audit(world, _problems(options, world), options.settings)
+    with short_of_memory(_remedy(options.train)):
+        rows = auditing.audit(world, _problems(options, world), options.settings)
     store.write_jsonl(options.output, rows)
     _say(options.name, f"{len(rows)} tokens measured", world)
 
@@ -28,7 +32,8 @@ def trace(options: argparse.Namespace) -> None:
 
     world = _world(options)
     decode = tokenizers.load(options.model).decode
-    rows = tracing.trace(world, _problems(options, world), options.settings, decode)
+    with short_of_memory(_remedy(options.train)):
+        rows = tracing.trace(world, _problems(options, world), options.settings, decode)
     store.write_json(options.output, {"settings": asdict(options.settings), "problems": rows})
     _say(options.name, f"{len(rows)} problems traced", world)
 
@@ -45,31 +50,45 @@ def _world(options: argparse.Namespace):
     from spo.methods.world import Clock, World
     from spo.policy import BACKENDS, CRITICS
     from spo.policy import tokenizer as tokenizers
+    from spo.policy.locate import check_context
     from spo.policy.stops import stopping
-    from spo.verbs import encoder, line_ends, rewarder
 
     train, tokenizer = options.train, tokenizers.load(options.model)
+    check_context(options.model, train.context_tokens, "context_tokens")
     folder = getattr(options, "critic", None)
     policy = BACKENDS[train.backend](options.model, tokenizer.eos_id, train.dtype, train.memory)
     return World(
         policy=stopping(policy, tokenizer.decode, train.stop_texts),
         settings=train,
         iteration=0,
-        encode=encoder(tokenizer, options.dataset),
-        reward=rewarder(tokenizer, options.dataset, train),
-        line_ends=line_ends(tokenizer),
+        encode=wiring.encoder(tokenizer, options.dataset),
+        reward=wiring.rewarder(tokenizer, options.dataset, train),
+        line_ends=wiring.line_ends(tokenizer),
         clock=Clock(),
         critic=CRITICS[train.backend](folder, train.seed, train.dtype, train.memory) if folder else None,
     )
 
 
 def _problems(options: argparse.Namespace, world) -> list:
-    """The first validation problems whose prompts leave room for a response."""
+    """The first validation problems whose prompts leave room for a response; UserError where none does."""
     from spo import data
 
     problems = data.load_problems(options.data / "validation.jsonl")
     fitting = (problem for problem in problems if world.room(len(world.encode(problem))) > 0)
-    return [problem for problem, _ in zip(fitting, range(options.settings.problems), strict=False)]
+    found = [problem for problem, _ in zip(fitting, range(options.settings.problems), strict=False)]
+    if not found:
+        raise UserError(
+            f"{options.name}: no validation problem has a prompt that leaves room for a response in "
+            f"{world.settings.context_tokens} tokens; raise context_tokens"
+        )
+    return found
+
+
+def _remedy(train) -> str:
+    """What to change where memory runs out while responses are scored; their sampling says so itself."""
+    if train.backend == "engine":
+        return f"lower optimizer.micro_batch_tokens (now {train.optimizer.micro_batch_tokens})"
+    return f"lower memory.head_chunk_tokens (now {train.memory.head_chunk_tokens})"
 
 
 def _say(name: str, what: str, world) -> None:

@@ -6,9 +6,11 @@ The only module that knows all rooms. Imports stand inside the functions, since 
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable, Sequence
-from dataclasses import asdict
+from collections.abc import Sequence
+from dataclasses import asdict, replace
 from pathlib import Path
+
+from spo import wiring
 
 
 def prepare(options: argparse.Namespace) -> None:
@@ -21,6 +23,7 @@ def prepare(options: argparse.Namespace) -> None:
 def sft(options: argparse.Namespace) -> None:
     """A base model from random weights and demonstrations."""
     from spo import store
+    from spo.errors import UserError
     from spo.policy import tokenizer as tokenizers
     from spo.policy import transformer
     from spo.policy.card import model_card
@@ -29,18 +32,19 @@ def sft(options: argparse.Namespace) -> None:
 
     settings, dataset = options.settings, options.dataset
     rows = store.read_jsonl(options.data / "demonstrations.jsonl", required=("question", "response"))
-    prompts = [_prompt(dataset, row["question"]) for row in rows]
+    prompts = [wiring.rendered(dataset, row["question"]) for row in rows]
     texts = [*prompts, *(row["response"] for row in rows)]
     if settings.tokenizer.kind == "words":
         for split in ("train", "validation", "test"):
-            texts += [_prompt(dataset, row["question"]) for row in store.read_jsonl(options.data / f"{split}.jsonl")]
+            others = store.read_jsonl(options.data / f"{split}.jsonl")
+            texts += [wiring.rendered(dataset, row["question"]) for row in others]
         tokenizer = tokenizers.build_words(texts)
     else:
-        tokenizer = tokenizers.build_bpe(texts, settings.tokenizer.vocabulary_size)
+        tokenizer = tokenizers.build_bpe(texts, settings.tokenizer.vocabulary_size, settings.tokenizer.special_tokens)
 
     start = options.state / "start"
     tokenizers.save(tokenizer, start)
-    config = transformer.qwen2_config(
+    config = transformer.model_config(
         settings.architecture, tokenizer.vocabulary_size, tokenizer.eos_id, tokenizer.pad_id
     )
     store.write_json(start / "config.json", config)
@@ -55,9 +59,17 @@ def sft(options: argparse.Namespace) -> None:
     examples = [(prompt, (*response, tokenizer.eos_id)) for prompt, response in encoded]
     limit = settings.architecture.max_position_tokens
     kept = [example for example in examples if len(example[0]) + len(example[1]) <= limit]
-    left_out = len(examples) - len(kept)
-    if left_out:
-        print(f"{options.name}: {left_out} demonstrations longer than {limit} tokens left out", flush=True)
+    if not kept:
+        shortest = min((len(prompt) + len(response) for prompt, response in examples), default=0)
+        raise UserError(
+            f"models.{options.name}.architecture.max_position_tokens: {limit}, but the shortest demonstration of "
+            f"{settings.sft.dataset} has {shortest} tokens"
+        )
+    if len(kept) < len(examples):
+        print(
+            f"{options.name}: {len(examples) - len(kept)} demonstrations longer than {limit} tokens left out",
+            flush=True,
+        )
 
     training.run(
         name=options.name,
@@ -72,8 +84,9 @@ def sft(options: argparse.Namespace) -> None:
     )
     policy.save(options.output)
     _publish(options.state, options.output, ["metrics.jsonl", "timing.jsonl"])
+    shown = wiring.first_prompt(tokenizer, dataset, (row["question"] for row in rows))
     last = store.read_jsonl(options.output / "metrics.jsonl")[-1]
-    card = model_card(options.name, "sft", None, settings.sft.dataset, asdict(settings), last)
+    card = model_card(options.name, "sft", None, settings.sft.dataset, asdict(settings), last, shown)
     store.write_text(options.output / "README.md", card)
 
 
@@ -108,6 +121,9 @@ def _train(options: argparse.Namespace) -> None:
     if settings.credit.kind == "critic":
         critic = CRITICS[settings.backend](options.model, settings.seed, settings.dtype, settings.memory)
     files = {split: options.data / f"{split}.jsonl" for split in ("train", "validation")}
+    problems = {split: data.load_problems(path) for split, path in files.items()}
+    shown = wiring.first_prompt(tokenizer, dataset, (problem.question for problem in problems["train"]))
+    print(f"first prompt: {shown}", flush=True)
     rl.run(
         name=options.name,
         settings=settings,
@@ -118,13 +134,13 @@ def _train(options: argparse.Namespace) -> None:
             "sampler": sampler,
             **{f"{split}_problems": store.sha256_file(path) for split, path in files.items()},
         },
-        train=data.load_problems(files["train"]),
-        validation=data.load_problems(files["validation"]),
+        train=problems["train"],
+        validation=problems["validation"],
         policy=policy,
         reference=reference,
-        encode=encoder(tokenizer, dataset),
-        reward=rewarder(tokenizer, dataset, settings),
-        line_ends=line_ends(tokenizer),
+        encode=wiring.encoder(tokenizer, dataset),
+        reward=wiring.rewarder(tokenizer, dataset, settings),
+        line_ends=wiring.line_ends(tokenizer),
         state=options.state,
         critic=critic,
     )
@@ -135,7 +151,8 @@ def _train(options: argparse.Namespace) -> None:
         critic.save(options.output / "critic")
     _publish(options.state, options.output, ["metrics.jsonl", "timing.jsonl"])
     last = store.read_jsonl(options.output / "metrics.jsonl")[-1]
-    card = model_card(options.name, settings.credit.kind, options.model.name, options.data.name, asdict(settings), last)
+    made = settings.credit.kind, options.model.name, options.data.name
+    card = model_card(options.name, *made, asdict(settings), last, shown)
     store.write_text(options.output / "model" / "README.md", card)
 
 
@@ -150,20 +167,25 @@ def generate(options: argparse.Namespace) -> None:
 
     tokenizer = tokenizers.load(options.model)
     check_context(options.model, max(options.contexts), "contexts")
-    problems, opened = options.data / "test.jsonl", BACKENDS[options.settings.backend]
-    policy = opened(options.model, tokenizer.eos_id, memory=options.settings.memory, parked=True)
+    file, settings = options.data / "test.jsonl", options.settings
+    problems = data.load_problems(file)
+    shown = wiring.first_prompt(tokenizer, options.dataset, (problem.question for problem in problems))
+    print(f"first prompt: {shown}", flush=True)
+    # Nothing trains, so that weights need not be finer than products.
+    memory = settings.memory if settings.dtype == "float32" else replace(settings.memory, weights=settings.dtype)
+    policy = BACKENDS[settings.backend](options.model, tokenizer.eos_id, settings.dtype, memory, parked=True)
     evaluation.run(
-        policy=stopping(policy, tokenizer.decode, options.settings.stop_texts),
-        problems=data.load_problems(problems),
-        encode=encoder(tokenizer, options.dataset),
-        protocol=options.settings,
+        policy=stopping(policy, tokenizer.decode, settings.stop_texts),
+        problems=problems,
+        encode=wiring.encoder(tokenizer, options.dataset),
+        protocol=settings,
         context_tokens=max(options.contexts),
         fingerprint={
-            "protocol": _binding(options.settings),
+            "protocol": _binding(settings),
             "prompt": options.dataset.prompt,
             "context": max(options.contexts),
             "model": weights_digest(options.model),
-            "problems": store.sha256_file(problems),
+            "problems": store.sha256_file(file),
         },
         state=options.state,
         output=options.output,
@@ -221,44 +243,6 @@ def _binding(settings) -> dict:
     if "loss" in out and settings.loss.scope == "batch":
         del out["optimizer"]["micro_batch_tokens"]
     return out
-
-
-def _prompt(dataset, question: str) -> str:
-    return dataset.prompt.replace("{question}", question)
-
-
-def encoder(tokenizer, dataset) -> Callable:
-    """Problem -> prompt ids, each computed once."""
-    cache: dict[str, tuple[int, ...]] = {}
-
-    def encode(problem):
-        if problem.id not in cache:
-            cache[problem.id] = tokenizer.encode(_prompt(dataset, problem.question))
-        return cache[problem.id]
-
-    return encode
-
-
-def rewarder(tokenizer, dataset, train) -> Callable:
-    """(problem, response ids, finished) -> reward, as `World.reward`."""
-    from spo import grading
-
-    grader = grading.GRADERS[dataset.grader]
-
-    def reward(problem, response_ids, finished):
-        if not finished and train.unfinished_reward == "zero":
-            return 0.0
-        return grading.reward(grader.grade(problem.answer, tokenizer.decode(response_ids)))
-
-    return reward
-
-
-def line_ends(tokenizer) -> Callable:
-    """Response ids -> positions of tokens that end a line, as `World.line_ends`."""
-    from spo.credit.steps import step_ends
-
-    pieces = [tokenizer.decode([i]) for i in range(tokenizer.vocabulary_size)]
-    return lambda ids: step_ends([pieces[i] for i in ids])
 
 
 def _publish(state: Path, output: Path, names: Sequence[str]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import os
 from pathlib import Path
 
@@ -23,3 +24,12 @@ def data_folder() -> Path:
     if os.environ.get("SPO_REQUIRE_DATA"):
         pytest.fail("SPO_REQUIRE_DATA is set, but SPO_DATA does not name the folder with the public data sets")
     pytest.skip("needs public data sets: set SPO_DATA to their folder")
+
+
+@pytest.fixture(scope="session")
+def needs_vllm() -> None:
+    """Where vLLM is not installed the test skips; with `$SPO_REQUIRE_VLLM` it fails."""
+    if importlib.util.find_spec("vllm") is None:
+        if os.environ.get("SPO_REQUIRE_VLLM"):
+            pytest.fail("SPO_REQUIRE_VLLM is set, but vLLM is not installed")
+        pytest.skip("needs vLLM: make test-vllm")

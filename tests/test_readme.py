@@ -1,8 +1,11 @@
-"""What the README links is there, and what it says of results stands in the files that it links."""
+"""What the README links is there; what it says of results stands in the files that it links, and what it says of the
+paper's study in the plan."""
 
 import csv
 import re
 from pathlib import Path
+
+from spo import config
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text()
@@ -29,6 +32,19 @@ def test_every_decimal_of_the_results_stands_in_a_file_linked_beside_it():
 def test_the_claims_table_is_the_one_of_the_study():
     table = [line for line in (ROOT / "reference/laptop/claims.md").read_text().splitlines() if line.startswith("|")]
     assert len(table) > 12 and "\n".join(table) in RESULTS
+
+
+def test_what_each_target_takes_is_what_plan_says():
+    study = config.load([ROOT / "config/config.yaml", ROOT / "config/paper.yaml"])
+    plan = {line[:34].strip(): line[34:].split() for line in config.forecast(study).splitlines() if line[:2] == "  "}
+    rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in README.splitlines() if line[:3] == "| `"]
+    rows = [row for row in rows if row[1:2] and row[1] in plan]
+    assert [row[1] for row in rows] == [name for name in plan if name]
+    for targets, name, hours, memory, disk in rows:
+        *_, planned_memory, planned_hours, planned_disk = plan[name]
+        assert (hours, memory, disk) == (planned_hours, planned_memory, planned_disk), name
+        shown = [key for key, picture in (study.figures | study.tables).items() if picture.experiment == name]
+        assert re.findall(r"`(\w+)`", targets) == (shown or ["all"])
 
 
 def _links(text: str) -> list[str]:

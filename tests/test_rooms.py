@@ -53,7 +53,7 @@ ROOMS = {
         ),
     ),
 }
-EVERYTHING = ("spo.__main__", "spo.verbs", "spo.inspection")  # the command line joins all rooms, lazily
+EVERYTHING = ("spo.__main__", "spo.verbs", "spo.inspection", "spo.wiring")  # the command line joins all rooms, lazily
 
 
 def sources() -> list[Path]:

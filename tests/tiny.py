@@ -71,7 +71,7 @@ def model(folder: Path, seed: int = 0, scale: float = 4.0) -> Path:
     torch.set_num_threads(1)
     tokenizer = tokenizers.build_words([f"{problem.question}\n" for problem in problems()])
     tokenizers.save(tokenizer, folder)
-    config = transformer.qwen2_config(ARCHITECTURE, tokenizer.vocabulary_size, tokenizer.eos_id, tokenizer.pad_id)
+    config = transformer.model_config(ARCHITECTURE, tokenizer.vocabulary_size, tokenizer.eos_id, tokenizer.pad_id)
     (folder / "config.json").write_text(json.dumps(config))
     weights = transformer.initial_weights(ARCHITECTURE, tokenizer.vocabulary_size, seed)
     weights = {name: w * scale if w.ndim == 2 else w for name, w in weights.items()}

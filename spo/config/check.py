@@ -74,6 +74,8 @@ def _model(where: str, model: Model, study: Study) -> None:
         known(f"{where}.sft.dataset", model.sft.dataset, study.datasets, "dataset")
         if study.datasets[model.sft.dataset].demonstrations == 0:
             refuse(f"datasets.{model.sft.dataset}.demonstrations", f"0, but {where}.sft learns from them")
+        if model.tokenizer.special_tokens and model.tokenizer.kind != "bpe":
+            refuse(f"{where}.tokenizer.special_tokens", f"only for kind bpe, not {model.tokenizer.kind}")
 
 
 def _backend(where: str, backend: str) -> None:

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import field
 from typing import Literal, NamedTuple
 
-from spo.settings import Above, AtLeast0, Critic, Model, Pairs, Positive, Share, Train, settings
+from spo.settings import Above, AtLeast0, Critic, Memory, Model, Pairs, Positive, Share, Train, settings
 from spo.settings import Chain as ChainCredit
 from spo.settings import Tree as TreeCredit
 
@@ -84,7 +84,20 @@ def parameters(model: Model) -> float | None:
     kv = a.hidden_size // a.heads * a.kv_heads
     layer = 2 * a.hidden_size * (a.hidden_size + kv) + 3 * a.hidden_size * a.intermediate_size
     vocabulary = model.tokenizer.vocabulary_size if model.tokenizer.kind == "bpe" else WORDS
-    return a.layers * layer + vocabulary * a.hidden_size
+    return a.layers * layer + vocabulary * a.hidden_size * (2 if a.family == "llama" else 1)
+
+
+def trained_bytes(memory: Memory) -> int:
+    """Bytes a parameter where a model is trained: weights, gradients and moments, each in float32, as far as they are
+    there, and the weights that it computes with, where those are others (benchmarks/README.md).
+
+    >>> trained_bytes(Memory()), trained_bytes(Memory(weights="bfloat16", optimizer_device="cpu"))
+    (16, 2)
+    """
+    live = 2 if memory.weights == "bfloat16" else 4
+    if memory.optimizer_device == "cpu":
+        return live
+    return 16 if live == 4 else live + 16
 
 
 def run_tokens(train: Train, lengths: Lengths, rates: Rates) -> Tokens:

@@ -9,6 +9,7 @@ from spo.config import cost, plan
 from spo.config.cost import Lengths, Tokens
 from spo.config.study import Run, Study
 from spo.config.validate import refuse
+from spo.settings import Memory
 
 #: Seconds of a unit of time.
 SECONDS = {"CPU minutes": 60.0, "GPU hours": 3600.0}
@@ -17,16 +18,18 @@ TEST_PROBLEMS = 1000
 
 
 class Cost(NamedTuple):
-    """What one job is estimated to take: tokens, time in the unit of `rates`, bytes that stay on disk."""
+    """What one job is estimated to take: tokens, time in the unit of `rates`, bytes of memory for what it keeps of its
+    models, bytes that stay on disk."""
 
     tokens: Tokens
     time: float
+    memory_bytes: float
     disk_bytes: float
 
 
 def forecast(study: Study) -> str:
-    """Runs, evaluations, tokens, time and disk of each experiment and in all. What experiments share is counted once,
-    where it comes first.
+    """Runs, evaluations, tokens, time, memory and disk of each experiment and in all. What experiments share is counted
+    once, where it comes first.
 
     UserError where a model's size is needed and not known.
     """
@@ -34,7 +37,8 @@ def forecast(study: Study) -> str:
     lines = [f"study {study.study}: {len(plan.runs(study))} training runs, {len(plan.evaluations(study))} evaluations"]
     lines += [
         "",
-        f"  {'':34}{'runs':>6}{'evaluations':>13}{'M sampled':>11}{'M trained':>11}{rates.unit:>13}{'GB disk':>9}",
+        f"  {'':34}{'runs':>6}{'evaluations':>13}{'M sampled':>11}{'M trained':>11}{'GB memory':>11}{rates.unit:>13}"
+        f"{'GB disk':>9}",
     ]
     parts = {"starting policies": _models(study)} | _experiments(study)
     for name, (runs, evaluations) in parts.items():
@@ -48,6 +52,9 @@ def forecast(study: Study) -> str:
     lines.append(f"times rates. Rates: {rates.source}.")
     if assumed:
         lines.append(f"Lengths of {', '.join(assumed)} are guesses (rates.datasets).")
+    lines.append(
+        "Memory: weights that the largest job keeps, and gradients and moments where it trains; the rest comes on top."
+    )
     lines.append(
         "Experiments share runs and evaluations, which are counted where they come first; audits and traces are not."
     )
@@ -103,7 +110,8 @@ def _models(study: Study) -> tuple[list[Cost], list[Cost]]:
             longest = model.architecture.max_position_tokens - lengths.prompt_tokens
             whole = lengths.prompt_tokens + (lengths.response_tokens or longest / 2)
             tokens = Tokens(0.0, trained=model.sft.steps * model.sft.batch_examples * whole)
-            costs.append(_cost(study, tokens, name, "sft", cost.MODEL_BYTES + cost.STATE_BYTES))
+            kept = cost.trained_bytes(Memory())
+            costs.append(_cost(study, tokens, name, "sft", cost.MODEL_BYTES + cost.STATE_BYTES, kept))
     return costs, []
 
 
@@ -111,20 +119,24 @@ def _run(study: Study, run: Run) -> Cost:
     tokens = cost.run_tokens(run.train, _lengths(study, run.dataset), study.rates)
     rule, models = ("train_with_critic", 2) if run.train.credit.kind == "critic" else ("train", 1)
     fixed = run.train.iterations * study.rates.iteration_s
-    return _cost(study, tokens, run.model, rule, models * (cost.MODEL_BYTES + cost.STATE_BYTES), fixed)
+    kept = models * cost.trained_bytes(run.train.memory)
+    return _cost(study, tokens, run.model, rule, models * (cost.MODEL_BYTES + cost.STATE_BYTES), kept, fixed)
 
 
 def _evaluation(study: Study, runs: dict[str, Run], asked) -> Cost:
     model = runs[asked.policy].model if asked.policy in runs else asked.policy
     lengths, dataset = _lengths(study, asked.dataset), study.datasets[asked.dataset]
     problems = dataset.test or lengths.test_problems or TEST_PROBLEMS
-    samples = study.protocols[asked.protocol].samples_per_problem
-    tokens = cost.evaluation_tokens(samples, max(asked.contexts), problems, lengths)
-    made = _cost(study, tokens, model, "generate", 0)
+    protocol = study.protocols[asked.protocol]
+    tokens = cost.evaluation_tokens(protocol.samples_per_problem, max(asked.contexts), problems, lengths)
+    made = _cost(study, tokens, model, "generate", 0, 2 if protocol.dtype == "bfloat16" else 4)
     return made._replace(disk_bytes=tokens.sampled * cost.TOKEN_BYTES * (1 + len(asked.contexts)))
 
 
-def _cost(study: Study, tokens: Tokens, model: str, rule: str, bytes_a_parameter: float, fixed_s: float = 0) -> Cost:
+def _cost(
+    study: Study, tokens: Tokens, model: str, rule: str, disk_bytes: float, memory_bytes: float, fixed_s: float = 0
+) -> Cost:
+    """`disk_bytes` and `memory_bytes` are those of a parameter."""
     size = cost.parameters(study.models[model])
     if size is None:
         refuse(f"models.{model}.parameters", "missing; an estimate needs the number of parameters, such as 1.1e9")
@@ -132,7 +144,7 @@ def _cost(study: Study, tokens: Tokens, model: str, rule: str, bytes_a_parameter
     processes = getattr(job, "processes", 1)
     units = job.gpus if study.rates.unit == "GPU hours" else processes
     time = (cost.seconds(tokens, size, study.rates) / processes + fixed_s) * units / SECONDS[study.rates.unit]
-    return Cost(tokens, time, bytes_a_parameter * size)
+    return Cost(tokens, time, memory_bytes * size, disk_bytes * size)
 
 
 def _lengths(study: Study, dataset: str) -> Lengths:
@@ -144,5 +156,6 @@ def _line(name: str, runs: Sequence[Cost], evaluations: Sequence[Cost]) -> str:
     sampled = sum(each.tokens.sampled for each in every) / 1e6
     trained = sum(each.tokens.trained for each in every) / 1e6
     time, disk = sum(each.time for each in every), sum(each.disk_bytes for each in every) / 1e9
-    numbers = f"{sampled:>11,.1f}{trained:>11,.1f}{time:>13,.1f}{disk:>9,.1f}"
+    memory = max((each.memory_bytes for each in every), default=0.0) / 1e9
+    numbers = f"{sampled:>11,.1f}{trained:>11,.1f}{memory:>11,.1f}{time:>13,.1f}{disk:>9,.1f}"
     return f"  {name:34}{len(runs):>6}{len(evaluations):>13}{numbers}"

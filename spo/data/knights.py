@@ -10,7 +10,7 @@ punishes them. The setting follows Xie et al., "On memorization of large languag
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import product
 from random import Random
 
@@ -39,6 +39,9 @@ class Options:
     """Tries only cases in which the first speaker's statement fits; the others try all, all knights first."""
     slip: float = 0.005
     """Probability that one evaluation comes out wrong."""
+    published: bool = False
+    """Answers as those of the published puzzles, `(1) Ann is a knight`, a line a person, after `CONCLUSION:`: what the
+    grader `knights` reads."""
 
     def __post_init__(self) -> None:
         if not 2 <= self.people <= 6:
@@ -67,6 +70,7 @@ class Puzzle:
     names: tuple[str, ...]
     statements: tuple[Statement, ...]
     solution: Case
+    published: bool = False
 
     @property
     def question(self) -> str:
@@ -75,7 +79,10 @@ class Puzzle:
 
     @property
     def answer(self) -> str:
-        return _named(self.names, self.solution)
+        if not self.published:
+            return _named(self.names, self.solution)
+        people = enumerate(zip(self.names, self.solution, strict=True), start=1)
+        return "\n".join(f"({number}) {name} is a {KINDS[knight]}" for number, (name, knight) in people)
 
 
 def draw(rng: Random, options: Options) -> Puzzle:
@@ -85,11 +92,12 @@ def draw(rng: Random, options: Options) -> Puzzle:
         statements = tuple(_statement(rng, speaker, names, options) for speaker in range(options.people))
         found = [case for case in _cases(options.people) if all(map(_fits, statements, case, [case] * len(case)))]
         if len(found) == 1:
-            return Puzzle(names, statements, found[0])
+            return Puzzle(names, statements, found[0], options.published)
 
 
 def demonstrate(puzzle: Puzzle, rng: Random, options: Options) -> str:
-    """The search of a solver with habits drawn at random, ending in `#### answer`; a slip can make it wrong."""
+    """The search of a solver with habits drawn at random, ending in `#### answer`, or `CONCLUSION:` and the
+    published form; a slip can make it wrong."""
     thorough, goes_on, twice, clever = (
         rng.random() < share
         for share in (options.thorough, options.goes_on, options.checks_twice, options.clever_order)
@@ -120,7 +128,8 @@ def search(
     elif twice:
         lines.append("Again")
         _try(puzzle, solution, True, slips, lines)
-    return "\n".join([*lines, f"#### {_named(puzzle.names, solution)}"])
+    mark = "CONCLUSION:\n" if puzzle.published else "#### "
+    return "\n".join([*lines, mark + replace(puzzle, solution=solution).answer])
 
 
 def _try(puzzle: Puzzle, case: Case, thorough: bool, slips: Callable[[], bool], lines: list[str]) -> bool:

@@ -7,9 +7,16 @@ from collections.abc import Mapping
 
 
 def model_card(
-    name: str, made_by: str, base: str | None, dataset: str, settings: Mapping[str, object], last: Mapping[str, object]
+    name: str,
+    made_by: str,
+    base: str | None,
+    dataset: str,
+    settings: Mapping[str, object],
+    last: Mapping[str, object],
+    prompt: str,
 ) -> str:
-    """README.md of a model folder: what it is, how it was made, its last metrics, how to load it."""
+    """README.md of a model folder: what it is, how it was made, how to load it, its last metrics, its settings, and
+    `prompt`, the first that it was trained with, as JSON."""
     front = ["---", "library_name: transformers", "pipeline_tag: text-generation", f"tags: [spo, {made_by}]"]
     if base:
         front.append(f"base_model: {base}")
@@ -32,6 +39,12 @@ def model_card(
             "| metric at the end of training | value |",
             "|---|---|",
             numbers,
+            "",
+            "The first prompt, as text and as ids:",
+            "",
+            "```json",
+            prompt,
+            "```",
             "",
             "Settings:",
             "",

@@ -14,7 +14,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from spo.errors import UserError
+from spo.errors import UserError, short_of_memory
 from spo.policy import compiled, decode, forest, paged, transformer
 from spo.policy.checksum import checksum
 from spo.policy.decode import Row
@@ -100,14 +100,16 @@ class Engine:
 
     def sample(self, requests: Sequence[Request], sampling: Sampling, batch_rows: int = 512) -> list[list[Sample]]:
         rows, samples, library = plan(requests), [], self._library
-        with torch.inference_mode():
+        remedy = f"lower context_tokens or, of a protocol, batch_rows (now {batch_rows})"
+        with torch.inference_mode(), short_of_memory(remedy):
             if rows and library is None:
                 samples = decode.decode(self._weights, self.geometry, rows, sampling, self.eos_id, batch_rows)
             elif rows:
                 known = self._known(library)
+                # What breaks off half way is nothing to build on.
+                kept, self._kept = self._kept, None
                 samples = paged.decode(known, rows, sampling, self.eos_id, batch_rows)
-                if known.too_large:
-                    self._kept = None
+                self._kept = None if known.too_large else kept
         out: list[list[Sample | None]] = [[None] * len(request.keys) for request in requests]
         for row, sample in zip(rows, samples, strict=True):
             out[row.request][row.sample] = sample

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from functools import cached_property
@@ -19,6 +20,15 @@ from spo.policy.sampling import choose
 from spo.prefixes import PADDING_ID
 from spo.settings import Memory
 from spo.types import Request, Sample, Sampling
+
+#: Of a tokenizer, as far as a folder has them.
+TOKENIZER_FILES = (
+    "tokenizer.json",
+    "tokenizer_config.json",
+    "special_tokens_map.json",
+    "added_tokens.json",
+    "vocab.json",
+)
 
 
 class HfPolicy:
@@ -56,7 +66,9 @@ class HfPolicy:
             raise UserError(f"memory.weights: bfloat16 needs `dtype: bfloat16`; it is {dtype}")
         product = transformer.product_dtype(dtype, place(memory.device))
         from transformers import AutoModelForCausalLM  # seconds, which a wrong key need not cost
+        from transformers.utils.logging import disable_progress_bar
 
+        disable_progress_bar()  # output goes to logs, and errors are one line
         kept = product if memory.weights == "bfloat16" else torch.float32
         model = AutoModelForCausalLM.from_pretrained(folder, dtype=kept, attn_implementation="sdpa")
         with short_of_memory("memory.device: the model does not fit there; use cpu, or memory.weights: bfloat16"):
@@ -66,10 +78,11 @@ class HfPolicy:
         return self._weights
 
     def save(self, folder: Path) -> None:
-        from transformers import AutoTokenizer
-
         self.model.save_pretrained(folder, max_shard_size="1000GB")  # the workflow expects one file
-        AutoTokenizer.from_pretrained(self.source).save_pretrained(folder)
+        # As they are: transformers 5 would write tokenizers anew in words of its own, and leave files out.
+        for name in TOKENIZER_FILES:
+            if self.source != folder and (self.source / name).is_file():
+                shutil.copyfile(self.source / name, folder / name)
 
     @contextmanager
     def present(self) -> Iterator[None]:

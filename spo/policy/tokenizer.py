@@ -100,35 +100,36 @@ def build_words(texts: Iterable[str]) -> Tokenizer:
     return _wrap(backend)
 
 
-def build_bpe(texts: Iterable[str], vocabulary_size: int) -> Tokenizer:
+def build_bpe(texts: Iterable[str], vocabulary_size: int, special_tokens: Sequence[str] = ()) -> Tokenizer:
     """A byte-level BPE trained on `texts`, with single digits, of at most `vocabulary_size` tokens.
 
-    Raises UserError if `vocabulary_size` cannot hold the 256 bytes and the special tokens.
+    `special_tokens` are one token each where a text has them; decoding leaves them out. Raises UserError if
+    `vocabulary_size` cannot hold the 256 bytes and all special tokens.
     """
     from tokenizers import Tokenizer as Backend
     from tokenizers import decoders, models, pre_tokenizers, trainers
 
-    if vocabulary_size < 258:
-        raise UserError(f"tokenizer.vocabulary_size {vocabulary_size}: byte-level BPE needs at least 258")
+    least = 256 + len((PAD, EOS, *special_tokens))
+    if vocabulary_size < least:
+        raise UserError(f"tokenizer.vocabulary_size {vocabulary_size}: byte-level BPE needs at least {least}")
     backend = Backend(models.BPE())
     byte_level = pre_tokenizers.ByteLevel(add_prefix_space=False)
     backend.pre_tokenizer = pre_tokenizers.Sequence([pre_tokenizers.Digits(individual_digits=True), byte_level])
     backend.decoder = decoders.ByteLevel()
     trainer = trainers.BpeTrainer(
         vocab_size=vocabulary_size,
-        special_tokens=[PAD, EOS],
+        special_tokens=[PAD, EOS, *special_tokens],
         initial_alphabet=sorted(pre_tokenizers.ByteLevel.alphabet()),
         show_progress=False,
     )
-    backend.train_from_iterator(texts, trainer)
-    return _wrap(backend)
+    # Their letters are no text to learn pairs from.
+    special = re.compile("|".join(map(re.escape, special_tokens)) or "(?!)")
+    backend.train_from_iterator((piece for text in texts for piece in special.split(text)), trainer)
+    return _wrap(backend, written=bool(special_tokens))
 
 
 def save(tokenizer: Tokenizer, folder: Path) -> None:
-    """Write tokenizer.json, tokenizer_config.json and special_tokens_map.json into `folder`, for `AutoTokenizer`."""
-    special = {"eos_token": EOS, "pad_token": PAD}
-    if tokenizer.unknown_id is not None:
-        special["unk_token"] = UNKNOWN
+    """Write tokenizer.json and tokenizer_config.json into `folder`, for `AutoTokenizer`."""
     config = {
         "tokenizer_class": "PreTrainedTokenizerFast",
         # For models of type qwen2 transformers 5 rebuilds every tokenizer as Qwen's own, unless a class is named here.
@@ -138,18 +139,21 @@ def save(tokenizer: Tokenizer, folder: Path) -> None:
         "add_eos_token": False,
         "clean_up_tokenization_spaces": False,
         "model_input_names": ["input_ids", "attention_mask"],
-        **special,
+        "eos_token": EOS,
+        "pad_token": PAD,
     }
+    if tokenizer.unknown_id is not None:
+        config["unk_token"] = UNKNOWN
     folder.mkdir(parents=True, exist_ok=True)
-    for name, content in (("tokenizer_config", config), ("special_tokens_map", special)):
-        (folder / f"{name}.json").write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
+    (folder / "tokenizer_config.json").write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
     (folder / "tokenizer.json").write_text(tokenizer.backend.to_str(pretty=True) + "\n", encoding="utf-8")
 
 
 def load(folder: Path) -> Tokenizer:
     """Read what `save` wrote, or the tokenizer.json of a model of others; raises UserError if there is none.
 
-    In texts for models of others, special tokens that are written out (`<s>`) count as such: their prompts need them.
+    Where it has special tokens beside ours, as those of others have, they count as such when a text writes them out
+    (`<s>`): prompts need them.
     """
     from tokenizers import Tokenizer as Backend
 
@@ -157,8 +161,8 @@ def load(folder: Path) -> Tokenizer:
     if not path.is_file():
         raise UserError(f"{path} does not exist; a model folder has a config.json, a tokenizer.json and safetensors")
     backend = Backend.from_str(path.read_text(encoding="utf-8"))
-    # No vocabulary of ours has a beginning of sequence.
-    if None not in map(backend.token_to_id, (EOS, PAD)) and backend.token_to_id("<s>") is None:
+    special = {token.content for token in backend.get_added_tokens_decoder().values()}
+    if {EOS, PAD} <= special <= {EOS, PAD, UNKNOWN}:
         return _wrap(backend)
     eos_id, pad_id = special_ids(Path(folder))
     if eos_id is None:
@@ -166,9 +170,10 @@ def load(folder: Path) -> Tokenizer:
     return Tokenizer(backend, eos_id=eos_id, pad_id=eos_id if pad_id is None else pad_id, unknown_id=None)
 
 
-def _wrap(backend: tokenizers.Tokenizer) -> Tokenizer:
+def _wrap(backend: tokenizers.Tokenizer, written: bool = False) -> Tokenizer:
+    """`written`: special tokens count as such where a text writes them out; otherwise one that says </s> goes on."""
     eos_id, pad_id = backend.token_to_id(EOS), backend.token_to_id(PAD)
     if eos_id is None or pad_id is None:
         raise UserError(f"the tokenizer lacks {EOS} or {PAD}")
-    backend.encode_special_tokens = True  # a text that says </s> does not end the sequence
+    backend.encode_special_tokens = not written
     return Tokenizer(backend, eos_id=eos_id, pad_id=pad_id, unknown_id=backend.token_to_id(UNKNOWN))

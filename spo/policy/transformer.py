@@ -23,6 +23,22 @@ Weights = dict[str, Tensor]
 
 #: Longest sequence whose attention scores are written out.
 _PLAIN_TOKENS = 512
+#: architecture.family -> what `config.json` says of it.
+_FAMILIES = {
+    "qwen2": {
+        "architectures": ["Qwen2ForCausalLM"],
+        "model_type": "qwen2",
+        "tie_word_embeddings": True,
+        "use_sliding_window": False,
+    },
+    "llama": {
+        "architectures": ["LlamaForCausalLM"],
+        "model_type": "llama",
+        "tie_word_embeddings": False,
+        "attention_bias": False,
+        "mlp_bias": False,
+    },
+}
 
 
 @dataclass(frozen=True)
@@ -85,11 +101,10 @@ def geometry(folder: Path) -> Geometry:
     )
 
 
-def qwen2_config(architecture: Architecture, vocabulary_size: int, eos_id: int, pad_id: int) -> dict:
-    """`config.json` of a new tied Qwen2 model."""
+def model_config(architecture: Architecture, vocabulary_size: int, eos_id: int, pad_id: int) -> dict:
+    """`config.json` of a new model."""
     return {
-        "architectures": ["Qwen2ForCausalLM"],
-        "model_type": "qwen2",
+        **_FAMILIES[architecture.family],
         "hidden_size": architecture.hidden_size,
         "intermediate_size": architecture.intermediate_size,
         "num_hidden_layers": architecture.layers,
@@ -102,8 +117,6 @@ def qwen2_config(architecture: Architecture, vocabulary_size: int, eos_id: int, 
         "rms_norm_eps": 1e-6,
         "rope_parameters": {"rope_type": "default", "rope_theta": architecture.rope_theta},
         "rope_theta": architecture.rope_theta,
-        "tie_word_embeddings": True,
-        "use_sliding_window": False,
         "attention_dropout": 0.0,
         "use_cache": True,
         "dtype": "float32",
@@ -129,13 +142,16 @@ def initial_weights(architecture: Architecture, vocabulary_size: int, seed: int)
         at = f"model.layers.{layer}"
         for name, rows in (("q", a.heads * head), ("k", a.kv_heads * head), ("v", a.kv_heads * head)):
             weights[f"{at}.self_attn.{name}_proj.weight"] = normal(rows, size)
-            weights[f"{at}.self_attn.{name}_proj.bias"] = torch.zeros(rows)
+            if a.family == "qwen2":
+                weights[f"{at}.self_attn.{name}_proj.bias"] = torch.zeros(rows)
         weights[f"{at}.self_attn.o_proj.weight"] = normal(size, a.heads * head, output_scale)
         weights[f"{at}.mlp.gate_proj.weight"] = normal(a.intermediate_size, size)
         weights[f"{at}.mlp.up_proj.weight"] = normal(a.intermediate_size, size)
         weights[f"{at}.mlp.down_proj.weight"] = normal(size, a.intermediate_size, output_scale)
         weights[f"{at}.input_layernorm.weight"] = torch.ones(size)
         weights[f"{at}.post_attention_layernorm.weight"] = torch.ones(size)
+    if a.family == "llama":
+        weights["lm_head.weight"] = normal(vocabulary_size, size)
     return weights
 
 

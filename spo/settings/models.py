@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import field
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
+
+from annotated_types import MinLen
 
 from spo.settings.base import Above, AtLeast0, Count, Positive, Share, settings
 
@@ -38,8 +40,11 @@ class Dataset:
 
 @settings
 class Architecture:
-    """Geometry of a Qwen2-architecture decoder trained from scratch."""
+    """Geometry of a decoder trained from scratch."""
 
+    family: Literal["qwen2", "llama"] = "qwen2"
+    """`qwen2`: biases on queries, keys and values, and the embeddings as head (Qwen2.5, R1-Distill); `llama`: no biases
+    and a head of its own (Rho, DeepSeekMath)."""
     hidden_size: Positive = 128
     """Width of the residual stream."""
     layers: Positive = 4
@@ -64,6 +69,9 @@ class Tokenizer:
     """`words`: whole words and single digits; `bpe`: byte-level pairs trained on the demonstrations."""
     vocabulary_size: Positive = 2048
     """Upper bound for `bpe`; `words` takes every word of the demonstrations and problems."""
+    special_tokens: tuple[Annotated[str, MinLen(1)], ...] = ()
+    """`bpe`: texts beside its own `<pad>` and `</s>` that are one token each where a prompt writes them out, such as
+    `<s>`, and that no response shows."""
 
 
 @settings

@@ -165,5 +165,8 @@ class Protocol:
     """Name in `spo.policy.BACKENDS`."""
     batch_rows: Positive = 512
     """Responses generated at once."""
+    dtype: Literal["float32", "bfloat16"] = "float32"
+    """Precision of weights and activations of backends `hf` and `vllm` (`engine`: always float32). `bfloat16` needs a
+    processor that has it, and is float32 elsewhere."""
     memory: Memory = Memory(vllm_gpu_share=0.9, vllm_sleep_level=0)
     """Where the model of backend `hf` or `vllm` is, and how it fits; nothing trains beside it."""

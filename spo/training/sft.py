@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from spo import seeds
+from spo.errors import short_of_memory
 from spo.methods.world import Clock, Memory
 from spo.policy import Policy
 from spo.settings import Sft
@@ -35,11 +36,12 @@ def run(
     steps = settings.log_every_steps
     total = -(-settings.steps // steps)
     descent = Descent(policy.weights(), settings.optimizer, total * steps)
+    remedy = f"lower sft.optimizer.micro_batch_tokens (now {settings.optimizer.micro_batch_tokens})"
 
     def iterate(iteration: int, memory: Memory, clock: Clock) -> Iterated:
         if iteration == 0:
             return Iterated({})
-        with clock.phase("train"):
+        with clock.phase("train"), short_of_memory(remedy):
             out = [nll_step(policy, descent, _batch(examples, settings, descent.steps)) for _ in range(steps)]
         tokens = sum(step["tokens"] for step in out)
         metrics = {

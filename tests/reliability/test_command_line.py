@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import os
 import subprocess
@@ -14,7 +15,7 @@ import torch
 
 from spo import store
 from spo.config import slice_json
-from spo.settings import Dataset, Memory
+from spo.settings import Dataset, Memory, Model, Protocol, Sft
 from spo.training import loop
 from tests import tiny
 
@@ -102,9 +103,58 @@ def test_a_context_beyond_the_model_is_one_line(study):
     assert "context_tokens: 65, but" in error and "max_position_embeddings 64" in error
 
 
+def test_a_context_beyond_the_model_is_one_line_in_evaluation_too(study, tmp_path):
+    store.write_jsonl(study / "data/test.jsonl", tiny.problems()[:2])
+    code, error, _ = spo(
+        *("generate", "--settings", slice_json(Protocol()), "--contexts", "20", "65"),
+        *("--dataset", slice_json(Dataset(source="stories", grader="final_line"))),
+        *("--model", str(study / "model"), "--data", str(study / "data")),
+        *("--state", str(tmp_path / "state"), "--output", str(tmp_path / "predictions.jsonl")),
+    )
+    assert (code, error.count("\n")) == (2, 1)
+    assert "contexts: 65, but" in error and "max_position_embeddings 64" in error
+    assert not list(tmp_path.iterdir())
+
+
 def test_prompts_without_room_are_one_line(study, tmp_path):
     code, error, _ = train(study, replace(tiny.BASE, max_prompt_tokens=2))
     assert (code, error.count("\n")) == (2, 1) and "no training problem has a prompt of at most 2 tokens" in error
+
+
+def test_demonstrations_without_room_are_one_line(study, tmp_path):
+    """Of 7 tokens a prompt, 1 of the answer and the end."""
+    rows = [{"id": "d", "question": "Digits: 1 2 3.", "response": "3"}]
+    for split in ("train", "validation", "test"):
+        store.write_jsonl(tmp_path / f"data/{split}.jsonl", [])
+    store.write_jsonl(tmp_path / "data/demonstrations.jsonl", rows)
+    model = Model(architecture=replace(tiny.ARCHITECTURE, max_position_tokens=8), sft=Sft(dataset="digits", steps=1))
+    code, error, _ = spo(
+        *("sft", "--name", "small", "--settings", slice_json(model), "--data", str(tmp_path / "data")),
+        *("--dataset", slice_json(Dataset(source="stories", grader="final_line"))),
+        *("--state", str(tmp_path / "state"), "--output", str(tmp_path / "out")),
+    )
+    said = "models.small.architecture.max_position_tokens: 8, but the shortest demonstration of digits has 9 tokens"
+    assert (code, error) == (2, f"spo: {said}\n")
+
+
+@pytest.mark.skipif(importlib.util.find_spec("vllm") is not None, reason="for machines without vLLM")
+def test_a_backend_that_is_not_installed_is_one_line(study):
+    code, error, _ = train(study, replace(tiny.BASE, backend="vllm"))
+    assert (code, error.count("\n")) == (2, 1) and "backend vllm: vLLM is not installed: pip install" in error
+    assert not (study / "state").exists()
+
+
+def test_a_dataset_that_the_hub_does_not_give_is_one_line(tmp_path):
+    """And leaves what was prepared before."""
+    (tmp_path / "train.jsonl").write_text("dear")
+    settings = slice_json(Dataset(source="gsm8k", grader="gsm8k"))
+    environment = {"HF_HUB_OFFLINE": "1", "HF_HOME": str(tmp_path / "empty")}
+    code, error, _ = spo(
+        "prepare", "--name", "x", "--settings", settings, "--output", str(tmp_path), environment=environment
+    )
+    assert (code, error.count("\n")) == (2, 1)
+    assert "openai/gsm8k cannot be read from the hub" in error and "HF_HUB_OFFLINE=1" in error
+    assert (tmp_path / "train.jsonl").read_text() == "dear"
 
 
 def test_gpus_that_are_not_there_are_one_line(study):

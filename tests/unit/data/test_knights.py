@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from spo.data import knights
 from spo.errors import UserError
+from spo.grading import GRADERS
 
 DEFAULT = knights.Options(slip=0.0)
 
@@ -135,3 +136,19 @@ def filled_is_right(filled: str, said: str, speaker: str, case: dict[str, str]) 
         return filled == f"{list(case.values()).count('knight')} of us is {match[1]}"
     text = re.sub(r"\b(is|am) a\b", "is", said).replace(" are both ", " both ").replace(" are ", " ")
     return filled == " ".join(case.get(speaker if word == "I" else word, word) for word in text.split())
+
+
+@given(st.integers(0, 2**32))
+def test_the_published_form_is_what_the_grader_of_the_published_puzzles_reads(seed):
+    options = knights.Options(published=True, slip=0.0)
+    rng = Random(seed)
+    item = knights.draw(rng, options)
+    plain = knights.draw(Random(seed), DEFAULT)
+    assert item.question == plain.question
+    lines = [f"({i}) {who.replace(' ', ' is a ')}" for i, who in enumerate(plain.answer.split(", "), start=1)]
+    assert item.answer == "\n".join(lines)
+    response = knights.demonstrate(item, rng, options)
+    assert response.endswith(f"\nCONCLUSION:\n{item.answer}")
+    assert GRADERS["knights"].grade(item.answer, response).correct
+    wrong = response.replace("knave", "KNIGHT").replace("knight", "knave").replace("KNIGHT", "knight")
+    assert not GRADERS["knights"].grade(item.answer, wrong).correct

@@ -9,9 +9,10 @@ import pytest
 import torch
 
 from spo import seeds
-from spo.errors import UserError
-from spo.policy import BACKENDS
+from spo.errors import RunFailure, UserError
+from spo.policy import BACKENDS, decode, hf, passes
 from spo.policy import tokenizer as tokenizers
+from spo.policy.engine import Engine
 from spo.types import Request, Sampling
 from tests import tiny
 
@@ -143,6 +144,28 @@ def test_saved_folder_loads_everywhere(policy, tmp_path):
         torch.testing.assert_close(policy.token_logprobs(ids, 1.0)[0], expected, atol=1e-4, rtol=0)
     text = "Digits: 1 2 3.\n"
     assert tuple(AutoTokenizer.from_pretrained(tmp_path)(text)["input_ids"]) == tokenizers.load(tmp_path).encode(text)
+
+
+def test_the_tokenizer_is_handed_on_as_it_is(policy, folder, tmp_path):
+    policy.save(tmp_path)
+    for name in ("tokenizer.json", "tokenizer_config.json"):
+        assert (tmp_path / name).read_bytes() == (folder / name).read_bytes()
+
+
+def test_memory_that_runs_out_names_the_key_and_nothing_is_lost(policy, monkeypatch):
+    def too_large(*arguments):
+        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB. GPU 0 has ...")
+
+    before = policy.sample(REQUESTS, NUCLEUS)
+    keys = "context_tokens" if isinstance(policy, Engine) else "memory.sample_rows"
+    with monkeypatch.context() as patch:
+        for module in (decode, passes, hf):
+            patch.setattr(module, "choose", too_large)
+        with pytest.raises(RunFailure) as caught:
+            policy.sample(REQUESTS, NUCLEUS, batch_rows=7)
+    said = f"out of memory (2.00 GiB more were asked for): lower {keys} or, of a protocol, batch_rows (now 7)"
+    assert str(caught.value) == said
+    assert policy.sample(REQUESTS, NUCLEUS) == before
 
 
 def test_misuse_is_one_line(policy, tmp_path):

@@ -26,12 +26,11 @@ GEOMETRY = Geometry(32, 2, 4, 1, 8, VOCABULARY, 1e4, 1e-6, True, 64)
 SAMPLING = Sampling(temperature=0.8, top_p=0.95)
 
 
-def build(folder, kv_heads, model_type="qwen2", seed=0):
+def build(folder, kv_heads, family="qwen2", seed=0):
     """A random model with distributions far from uniform, biases and norm weights included."""
-    architecture = Architecture(
-        hidden_size=32, layers=2, heads=4, kv_heads=kv_heads, intermediate_size=48, max_position_tokens=64
-    )
-    config = transformer.qwen2_config(architecture, VOCABULARY, EOS, 0)
+    size = {"hidden_size": 32, "layers": 2, "heads": 4, "intermediate_size": 48, "max_position_tokens": 64}
+    architecture = Architecture(family=family, kv_heads=kv_heads, **size)
+    config = transformer.model_config(architecture, VOCABULARY, EOS, 0)
     weights = transformer.initial_weights(architecture, VOCABULARY, seed)
     generator = torch.Generator().manual_seed(seed)
     for weight in weights.values():
@@ -39,10 +38,6 @@ def build(folder, kv_heads, model_type="qwen2", seed=0):
             weight.mul_(4)
         else:
             weight.add_(torch.randn(weight.shape, generator=generator) * 0.3)
-    if model_type == "llama":
-        config |= {"model_type": "llama", "architectures": ["LlamaForCausalLM"], "tie_word_embeddings": False}
-        weights = {name: weight for name, weight in weights.items() if not name.endswith(".bias")}
-        weights["lm_head.weight"] = torch.randn(VOCABULARY, 32, generator=generator)
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "config.json").write_text(json.dumps(config))
     Engine(transformer.geometry(folder), weights, EOS, folder).save(folder)
@@ -118,7 +113,15 @@ def test_greedy_rollouts_equal_those_of_transformers(engines, kv_heads):
 
 
 def test_a_llama_without_biases_with_a_head_of_its_own(tmp_path):
-    check(build(tmp_path, 2, "llama"), MIXED[:6])
+    engine = build(tmp_path, 2, "llama")
+    names = engine.weights().keys()
+    assert "lm_head.weight" in names and not [name for name in names if name.endswith(".bias")]
+    check(engine, MIXED[:6])
+    judge = BACKENDS["hf"](tmp_path, EOS)
+    assert type(judge.model).__name__ == "LlamaForCausalLM" and judge.weights().keys() == names
+    greedy = Sampling(temperature=0.0)
+    ours, theirs = (policy.sample(MIXED, greedy) for policy in (engine, judge))
+    assert [[s.response_ids for s in row] for row in ours] == [[s.response_ids for s in row] for row in theirs]
 
 
 @pytest.mark.parametrize("batch_rows", [1, 3, 7, 1000])

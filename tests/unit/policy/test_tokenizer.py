@@ -80,6 +80,33 @@ def test_bpe_has_single_digits_and_stays_within_its_size():
         tokenizers.build_bpe([STORY], 100)
 
 
+def test_special_tokens_are_one_token_each_where_a_text_writes_them_out():
+    text = f"<s><|go|>{STORY}<|go|>"
+    begin, go = map(MARKED.backend.token_to_id, ("<s>", "<|go|>"))
+    ids = MARKED.encode(text)
+    assert ids[:2] == (begin, go) and ids[-1] == go and ids.count(begin) == 1
+    assert ids[2:-1] == MARKED.encode(STORY) and MARKED.decode(ids) == STORY
+    assert MARKED.encode_many([text]) == [ids]
+    assert not [token for token in MARKED.backend.get_vocab() if "go|" in token and token != "<|go|>"]
+    assert BPE.decode(BPE.encode(text)) == text  # without them it is text like any other
+    with pytest.raises(UserError, match="259"):
+        tokenizers.build_bpe([STORY], 258, ["<s>"])
+
+
+@pytest.mark.parametrize("model_type", ["qwen2", "llama"])
+def test_special_tokens_stay_what_they_are_in_a_folder(tmp_path, model_type):
+    from transformers import AutoTokenizer
+
+    tokenizers.save(MARKED, tmp_path)
+    ends = {"eos_token_id": MARKED.eos_id, "pad_token_id": MARKED.pad_id}
+    (tmp_path / "config.json").write_text(json.dumps({"model_type": model_type, **ends}))
+    again, theirs = tokenizers.load(tmp_path), AutoTokenizer.from_pretrained(tmp_path)
+    text = f"<s>{STORY}<|go|>"
+    assert again.encode(text) == tuple(theirs(text)["input_ids"]) == MARKED.encode(text)
+    assert (again.eos_id, again.pad_id) == (MARKED.eos_id, MARKED.pad_id) == (theirs.eos_token_id, theirs.pad_token_id)
+    assert again.decode(again.encode(text)) == STORY
+
+
 def test_encode_many_is_encode(words):
     texts = generated_texts(20)
     assert words.encode_many(texts) == [words.encode(text) for text in texts]
@@ -124,3 +151,4 @@ def test_loading_imports_neither_torch_nor_transformers(tmp_path):
 
 
 BPE = tokenizers.build_bpe([STORY] * 20, 400)
+MARKED = tokenizers.build_bpe([f"<s><|go|>{STORY}"] * 20, 400, ["<s>", "<|go|>"])

@@ -15,7 +15,7 @@ import pytest
 import torch
 
 from spo import seeds
-from spo.errors import UserError
+from spo.errors import RunFailure, UserError
 from spo.policy import BACKENDS
 from spo.policy import tokenizer as tokenizers
 from spo.policy.vllm import checksum
@@ -51,16 +51,7 @@ def folder(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def installed():
-    """Without vLLM the test skips; with `$SPO_REQUIRE_VLLM` it fails."""
-    if importlib.util.find_spec("vllm") is None:
-        if os.environ.get("SPO_REQUIRE_VLLM"):
-            pytest.fail("SPO_REQUIRE_VLLM is set, but vLLM is not installed")
-        pytest.skip("needs vLLM: make test-vllm")
-
-
-@pytest.fixture(scope="module")
-def policy(folder, installed):
+def policy(folder, needs_vllm):
     """Opened once, for starting vLLM takes seconds; whoever changes its weights puts them back."""
     return BACKENDS["vllm"](folder, tokenizers.load(folder).eos_id)
 
@@ -227,7 +218,7 @@ def test_weights_reach_other_processes_through_a_folder(policy, tmp_path_factory
 
 
 @pytest.mark.slow
-def test_a_copy_spread_over_two_processes_samples_and_follows_the_weights(tmp_path, installed):
+def test_a_copy_spread_over_two_processes_samples_and_follows_the_weights(tmp_path, needs_vllm):
     """In a process of its own, since a vLLM that starts ends the one before."""
     program = """
 import sys, torch
@@ -264,6 +255,20 @@ if __name__ == "__main__":
     assert done.returncode == 0 and done.stdout.endswith("both\n"), done.stderr[-3000:]
 
 
+def test_memory_that_runs_out_names_the_keys_and_nothing_is_lost(policy, monkeypatch):
+    def too_large(*arguments, **named):
+        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB. GPU 0 has ...")
+
+    before = texts(policy.sample(REQUESTS, GREEDY))
+    with monkeypatch.context() as patch:
+        patch.setattr(policy._engine.llm, "generate", too_large)
+        with pytest.raises(RunFailure) as caught:
+            policy.sample(REQUESTS, GREEDY)
+    said = "lower memory.vllm_gpu_share (now 0.4) or memory.vllm_max_tokens"
+    assert str(caught.value) == f"out of memory (2.00 GiB more were asked for): {said}"
+    assert texts(policy.sample(REQUESTS, GREEDY)) == before
+
+
 def test_fewer_positions_than_the_model_has_are_named(policy, monkeypatch):
     monkeypatch.setattr(policy, "memory", Memory(vllm_max_tokens=20))
     with pytest.raises(UserError, match="exceed the 20 positions of vLLM; raise memory.vllm_max_tokens"):
@@ -285,7 +290,7 @@ def test_a_checksum_sees_one_number(at, value):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("method", ["group", "chain"])
-def test_training_samples_with_what_it_has_learnt(method, folder, judge, tmp_path, installed):
+def test_training_samples_with_what_it_has_learnt(method, folder, judge, tmp_path, needs_vllm):
     settings = replace(
         tiny.METHODS[method], iterations=1, validate_every=1, backend="vllm", optimizer=Optimizer(lr=0.1)
     )
@@ -325,13 +330,13 @@ def test_misuse_is_one_line(policy, tmp_path):
     assert policy.sample([], PLAIN) == [] and policy.sample([Request((5,), (), 3)], PLAIN) == [[]]
 
 
-def test_heads_that_vllm_lacks_are_named(tmp_path, installed):
+def test_heads_that_vllm_lacks_are_named(tmp_path, needs_vllm):
     small = BACKENDS["vllm"](tiny.model(tmp_path), 1)  # 32 / 4 = 8 dimensions
     with pytest.raises(UserError, match="backend vllm: heads of 8 dimensions: .* 32, 64.*; use backend engine or hf"):
         small.sample(REQUESTS, GREEDY)
 
 
-def test_a_context_that_memory_cannot_hold_is_one_line(tmp_path, installed):
+def test_a_context_that_memory_cannot_hold_is_one_line(tmp_path, needs_vllm):
     """A position takes 32 layers * 2 heads * (key, value) * 32 dimensions * 4 bytes = 16 KiB: 2^16 fill a GiB."""
     model(tmp_path, layers=32, kv_heads=2, max_position_tokens=2**17)
     with pytest.raises(UserError, match="backend vllm: .*KV cache") as caught:
