@@ -13,7 +13,6 @@ PYTHON ?= $(firstword $(foreach name,python3.11 python3.12 python3 python,$(shel
 FOUND_PYTHON = test -n "$(PYTHON)" || \
 	{ echo "make: no Python 3.11 or 3.12 on the PATH; say PYTHON=/path/to/python" >&2; exit 1; }
 PIP_ARGS ?=
-PYTEST_ARGS ?=
 
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
 
@@ -24,11 +23,13 @@ reproduce: .venv/installed
 	@echo
 	@echo "Figures: figures/    tables: results/tables/    everything on one page: results/report.html"
 
+# What starts jobs of its own, or measures seconds, comes second and has the machine for itself.
 test: .venv/installed
-	python -m pytest -m "slow or not slow" $(PYTEST_ARGS)
+	python -m pytest -m "slow or not slow" -n auto --maxprocesses 4 --dist loadfile spo tests/unit tests/test_*.py
+	python -m pytest -m "slow or not slow" tests/workflow tests/reliability
 
 test-vllm: .venv-vllm/installed
-	SPO_REQUIRE_VLLM=1 .venv-vllm/bin/python -m pytest -m "slow or not slow" $(PYTEST_ARGS) tests/unit/policy/test_vllm.py \
+	SPO_REQUIRE_VLLM=1 .venv-vllm/bin/python -m pytest -m "slow or not slow" tests/unit/policy/test_vllm.py \
 		tests/workflow/test_paper_tiny_vllm.py
 
 # Made anew when the requirements change; an interrupted installation leaves no stamp and starts over.
