@@ -45,14 +45,17 @@ def verdict(rule: str, difference: Difference, relevant: float) -> str:
 
     `above`: replicates if the whole interval lies above 0, does not if below `relevant` (if both, it replicates);
     `not_below`: replicates if above -`relevant`, does not if below 0 (if both, it replicates);
-    `similar`: replicates if inside (-`relevant`, `relevant`), does not if outside. Otherwise it cannot be told.
+    `similar`: replicates if inside (-`relevant`, `relevant`), does not if outside. Otherwise it cannot be told; nor can
+    it where the interval has no width, since a few problems with the same verdicts say nothing of others.
 
     >>> verdict("above", Difference(2.0, 0.5, 3.5, 0.01), relevant=3), verdict("above", Difference(0, -2, 2, 1), 3)
     ('replicates', 'does not replicate')
-    >>> verdict("similar", Difference(0, -5, 5, 1), relevant=4)
-    'cannot be told'
+    >>> verdict("similar", Difference(0, -5, 5, 1), relevant=4), verdict("similar", Difference(0, 0, 0, 1), relevant=4)
+    ('cannot be told', 'cannot be told')
     """
     low, high = difference.low, difference.high
+    if low == high:
+        return UNKNOWN
     holds, fails = {
         "above": (low > 0, high < relevant),
         "not_below": (low > -relevant, high < 0),
