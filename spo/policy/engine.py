@@ -1,7 +1,8 @@
-"""The batched sampler for small Llama/Qwen2 models: each prompt is computed once, finished rows leave the batch.
+"""The batched sampler for small Llama/Qwen2 models: what prompts have in common is computed once, finished rows leave.
 
-A request's prompt that begins another request's prompt is not computed either: Monte-Carlo rollouts from the segment
-boundaries of a response cost one pass over that response.
+A request's prompt that begins another request's prompt is not computed, so that Monte-Carlo rollouts from boundaries of
+a response cost one pass over it at most. With a C compiler there is not even that: see `paged`. Without one, or on a
+GPU, `decode` does what PyTorch can.
 """
 
 from __future__ import annotations

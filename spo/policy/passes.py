@@ -8,6 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from spo.errors import UserError
 from spo.policy import transformer
 from spo.policy.compiled import BLOCK_ROWS, PAGE_TOKENS, Batch, Layer, Model
 from spo.policy.pages import Chains, Pool
@@ -91,6 +92,8 @@ class Passes:
 
     def _compute(self, tokens: np.ndarray, positions: np.ndarray, chains: Chains, logits: int | None) -> None:
         count, width = chains.pages.shape
+        if tokens.min() < 0 or tokens.max() >= self.geometry.vocabulary_size:
+            raise UserError(f"prompt: a token outside the model's vocabulary of {self.geometry.vocabulary_size}")
         scores = torch.empty((width + 1) * PAGE_TOKENS * self.geometry.heads // self.geometry.kv_heads)
         arrays = [np.ascontiguousarray(array) for array in (self.pool.addresses, *chains, tokens, positions)]
         pointers = [array.ctypes.data for array in arrays]

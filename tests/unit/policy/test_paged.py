@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from spo import seeds
+from spo.errors import UserError
 from spo.policy import BACKENDS, compiled, known, transformer
 from spo.policy.paged import Decoding
 from spo.policy.passes import Passes
@@ -84,6 +85,12 @@ def test_what_was_sampled_is_not_computed_again(opened, computed):
     computed.clear()
     engine.sample([ask(HOST[:16] + (7, 8, 9), 2, 5)], SAMPLING)
     assert sum(computed) == 2
+
+
+@pytest.mark.parametrize("token", [-1, 400])
+def test_a_token_that_the_model_lacks_is_one_line(opened, token):
+    with pytest.raises(UserError, match="prompt: a token outside the model's vocabulary of"):
+        opened().sample([ask((3, token, 4), 1, 5)], SAMPLING)
 
 
 def test_changed_weights_know_nothing(opened, computed):
