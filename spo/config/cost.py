@@ -47,7 +47,7 @@ class Rates:
     """Where the numbers come from; `plan` says it."""
     parameters: Above = 0.8e6
     """Size of the model that the rates are of; a token of another one takes time in proportion to its size."""
-    sample_tokens_per_s: Above = 20000.0
+    sample_tokens_per_s: Above = 50000.0
     """Tokens sampled."""
     score_tokens_per_s: Above = 30000.0
     """Tokens of prompts and responses given log-probabilities."""

@@ -304,7 +304,7 @@ def test_training_samples_with_what_it_has_learnt(method, folder, judge, tmp_pat
 
 
 @pytest.mark.slow
-def test_processes_of_a_run_have_a_vllm_each(tmp_path, installed):
+def test_processes_of_a_run_have_a_vllm_each(tmp_path, needs_vllm):
     """Started either way, they sample and learn what one process does."""
     model(tmp_path / "model")
     for split, rows in (("train", tiny.problems()[:30]), ("validation", tiny.problems()[30:])):
