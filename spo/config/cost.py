@@ -146,7 +146,7 @@ def evaluation_tokens(samples: int, context_tokens: int, problems: int, lengths:
 def seconds(tokens: Tokens, size: float, rates: Rates) -> float:
     """Seconds of so many tokens with a model of so many parameters.
 
-    >>> seconds(Tokens(40000, 30000, 20000), 1.6e6, Rates())
+    >>> seconds(Tokens(100000, 30000, 20000), 1.6e6, Rates())
     10.0
     """
     alone = tokens.sampled / rates.sample_tokens_per_s
