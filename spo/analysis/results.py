@@ -140,19 +140,20 @@ def generation_seconds(root: Path, study: Study) -> pd.DataFrame:
 
 def benchmarks(root: Path) -> pd.DataFrame:
     """One row for each job that Snakemake timed: rule (first folder under benchmarks/), job, seconds, max_rss_mb, ended
-    (seconds since 1970; the time its file was written). Unmeasured memory, of jobs under a second, is NaN."""
+    (seconds since 1970; the time its file was written), cpu_seconds up to the last reading. Unmeasured memory or
+    processor time, of jobs under a second, is NaN."""
     folder = root / "benchmarks"
     rows = []
     for path in sorted(folder.rglob("*.tsv")):
         inside = path.relative_to(folder)
         table = pd.read_csv(path, sep="\t", na_values=["-", "NA", "NaN"]).iloc[-1]
         job = inside.with_suffix("").as_posix()
-        memory = pd.to_numeric(table.get("max_rss"), errors="coerce")
+        memory, cpu = (pd.to_numeric(table.get(name, "-"), errors="coerce") for name in ("max_rss", "cpu_time"))
         rule = inside.parts[0].removesuffix(".tsv")
-        rows.append((rule, job, float(table["s"]), float(memory), path.stat().st_mtime))
+        rows.append((rule, job, float(table["s"]), float(memory), path.stat().st_mtime, float(cpu)))
     if not rows:
         raise UserError(f"{folder}: no benchmark files; run `snakemake --cores all` first")
-    return pd.DataFrame(rows, columns=["rule", "job", "seconds", "max_rss_mb", "ended"])
+    return pd.DataFrame(rows, columns=["rule", "job", "seconds", "max_rss_mb", "ended", "cpu_seconds"])
 
 
 def paper_number(settings: Figure | Table, method: str, context: int | None = None) -> PaperNumber | None:
