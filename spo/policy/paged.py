@@ -26,6 +26,9 @@ from spo.types import Sample, Sampling
 _REFILL_SHARE = 0.25
 #: Tokens of prompts that are computed in one pass, where rows are fewer.
 _PROMPT_TOKENS = 512
+#: Rows that are enough for products to be fast. More at once help only while reading their keys and values takes less than
+#: this many times as long as reading the weights: the caches hold those of few rows.
+_ENOUGH_ROWS, _WEIGHTS_READ = 64, 4
 
 
 @dataclass(frozen=True)
@@ -122,9 +125,10 @@ class Decoding:
 
 def decode(known: Known, rows: Sequence[Row], sampling: Sampling, eos_id: int, batch_rows: int) -> list[Sample]:
     """One sample a row, at most `batch_rows` being written at once; prompts of rows are in alphabetical order."""
-    known.passes.make_room(
-        max(row.prefix + row.max_tokens for row in rows), max(min(batch_rows, len(rows)), _PROMPT_TOKENS)
-    )
+    longest = max(row.prefix + row.max_tokens for row in rows)
+    row_bytes = longest * known.passes.pool.page_bytes // PAGE_TOKENS
+    batch_rows = min(batch_rows, max(_ENOUGH_ROWS, _WEIGHTS_READ * known.passes.weight_bytes // row_bytes))
+    known.passes.make_room(longest, max(min(batch_rows, len(rows)), _PROMPT_TOKENS))
     state = Decoding(known, rows, sampling, eos_id)
     while state.begun < len(rows) or len(state.live.row):
         places, waiting = batch_rows - len(state.live.row), len(rows) - state.begun

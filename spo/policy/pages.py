@@ -124,10 +124,14 @@ class Pool:
         return len(self._holders) - len(self._free)
 
     @property
+    def page_bytes(self) -> int:
+        return 4 * self.page_floats
+
+    @property
     def bytes(self) -> int:
         """Memory for pages, held or free."""
-        return 4 * self.page_floats * len(self._holders)
+        return self.page_bytes * len(self._holders)
 
     @property
     def held_bytes(self) -> int:
-        return 4 * self.page_floats * self.held
+        return self.page_bytes * self.held

@@ -51,6 +51,8 @@ class Passes:
             layer=(Layer * geo.layers)(*(Layer(*(x.data_ptr() for x in layer)) for layer in self._layers)),
             square=geo.hidden_size * geo.norm_eps,
         )
+        #: What a pass reads of weights.
+        self.weight_bytes = sum(x.nbytes for layer in (*self._layers, (self._tensors["head"],)) for x in layer)
         self.make_room(0, 0)
 
     def make_room(self, context_tokens: int, most: int) -> None:
