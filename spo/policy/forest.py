@@ -34,6 +34,9 @@ class Chunks(NamedTuple):
     """(C, K) int64: distinct tokens; 0 beyond the end of a row."""
     starts: Tensor
     """(C) int64: columns of the first queries."""
+    hide: Tensor | None
+    """(C, Q, K): 0 where a query sees a key, -inf where not; None for long contexts, where it takes too much memory to
+    wait for the next layer."""
 
 
 class Forest(NamedTuple):
@@ -51,10 +54,10 @@ class Forest(NamedTuple):
     """(N) int64: where the token stands among the queries of all chunks, one after another."""
 
 
-def forest(input_ids: Tensor, round_to: int = 1) -> Forest:
+def forest(input_ids: Tensor, round_to: int = 1, dtype: torch.dtype = torch.float32) -> Forest:
     """Find the distinct tokens of input_ids (B, L), right-padded with `prefixes.PADDING_ID`.
 
-    Their number and the sizes of chunks are rounded up to multiples of `round_to`.
+    Their number and the sizes of chunks are rounded up to multiples of `round_to`; scores will be of `dtype`.
 
     >>> found = forest(torch.tensor([[5, 6, 7], [5, 6, 8], [5, -1, -1]]))
     >>> found.ids.tolist(), found.positions.tolist(), found.index.tolist()
@@ -86,7 +89,7 @@ def forest(input_ids: Tensor, round_to: int = 1) -> Forest:
         ids=tensor(np.pad(ids[own], (0, spare))),
         positions=tensor(np.pad(np.nonzero(own)[1], (0, spare))),
         index=tensor(placed[:, : given.shape[1]]),
-        chunks=tuple(Chunks(tensor(q.clip(0)), tensor(k), tensor(s)) for q, k, s in chunks),
+        chunks=tuple(_with_hide(Chunks(tensor(q.clip(0)), tensor(k), tensor(s), None), dtype) for q, k, s in chunks),
         slots=tensor(slots),
     )
 
@@ -160,27 +163,41 @@ def _round_up(number: int, multiple: int) -> int:
     return -(-number // multiple) * multiple
 
 
+def _with_hide(chunk: Chunks, dtype: torch.dtype) -> Chunks:
+    return chunk if chunk.keys.shape[1] > _KEPT_TOKENS else chunk._replace(hide=_hide(chunk, dtype))
+
+
+def _hide(chunk: Chunks, dtype: torch.dtype) -> Tensor:
+    most, longest, device = chunk.queries.shape[1], chunk.keys.shape[1], chunk.keys.device
+    at = chunk.starts[:, None] + torch.arange(most, device=device)
+    later = torch.arange(longest, device=device) > at[..., None]
+    return torch.zeros(later.shape, dtype=dtype, device=device).masked_fill_(later, float("-inf"))
+
+
 def attend(q: Tensor, k: Tensor, v: Tensor, found: Forest) -> Tensor:
     """Attention of each distinct token to itself and its history.
 
-    q (N, H, E), already divided by the root of E; k and v (N, G, E); (N, H * E). What the backward pass needs is kept of
-    contexts up to `_KEPT_TOKENS`, and computed again beyond.
+    q (N, H, E), already divided by the root of E; k and v (N, G, E); (N, H * E). Weights of contexts up to
+    `_KEPT_TOKENS` are kept for the backward pass, others are computed again.
     """
-    return _Attention.apply(q, k, v, found)
+    device = q.device.type
+    dtype = torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else q.dtype
+    with torch.autocast(device, enabled=False):  # which the backward pass would not know of
+        return _Attention.apply(q.to(dtype), k.to(dtype), v.to(dtype), found)
 
 
 class _Attention(torch.autograd.Function):
-    """Sums over tokens that chunks have in common are taken here, once for all chunks, and scores are masked in place:
-    what autograd would do instead takes a fifth of a training step."""
+    """Scores are masked in place, and gradients of tokens that chunks have in common are added up where they belong:
+    autograd would copy both."""
 
     @staticmethod
     def forward(ctx: Any, q: Tensor, k: Tensor, v: Tensor, found: Forest) -> Tensor:
-        ctx.found, parts, kept = found, [], []
+        ctx.found, parts, kept, needed = found, [], [], any(ctx.needs_input_grad)
         for chunk in found.chunks:
             queries, keys, values = _gather(q, k, v, chunk)
             weights = _weights(queries, keys, chunk)
             parts.append(_flat(weights @ values, chunk.queries))
-            kept.append(weights if chunk.keys.shape[1] <= _KEPT_TOKENS else None)
+            kept.append(weights if needed and chunk.keys.shape[1] <= _KEPT_TOKENS else None)
         out = torch.cat(parts)
         ctx.save_for_backward(q, k, v, out, *kept)
         return out.index_select(0, found.slots)
@@ -203,7 +220,8 @@ class _Attention(torch.autograd.Function):
             of_scores = of_out @ values.transpose(1, 2)
             of_scores.sub_((of_out * part).sum(dim=-1, keepdim=True)).mul_(weights)
             of_q.index_add_(0, chunk.queries.flatten(), _flat(of_scores @ keys, chunk.queries).view(-1, *q.shape[1:]))
-            for total, of_gathered in ((of_k, of_scores.transpose(1, 2) @ queries), (of_v, weights.transpose(1, 2) @ of_out)):
+            for total, mixed, over in ((of_k, of_scores, queries), (of_v, weights, of_out)):
+                of_gathered = mixed.transpose(1, 2) @ over
                 total.index_add_(0, chunk.keys.flatten(), _flat(of_gathered, chunk.keys).view(-1, *k.shape[1:]))
         return of_q, of_k, of_v, None
 
@@ -230,11 +248,8 @@ def _flat(x: Tensor, tokens: Tensor) -> Tensor:
 
 def _weights(queries: Tensor, keys: Tensor, chunk: Chunks) -> Tensor:
     """(C G, Q H / G, K): what each query gives to each key; 0 where the key comes later."""
-    count, most = chunk.queries.shape
-    longest = chunk.keys.shape[1]
-    at = chunk.starts[:, None] + torch.arange(most, device=queries.device)
-    hidden = torch.arange(longest, device=queries.device) > at[..., None]
-    hide = torch.zeros(hidden.shape, dtype=queries.dtype, device=queries.device).masked_fill_(hidden, float("-inf"))
+    (count, most), longest = chunk.queries.shape, chunk.keys.shape[1]
+    hide = _hide(chunk, queries.dtype) if chunk.hide is None else chunk.hide
     scores = queries @ keys.transpose(1, 2)
     scores.view(count, -1, most, queries.shape[1] // most, longest).add_(hide[:, None, :, None])
     return scores.softmax(dim=-1)

@@ -26,8 +26,8 @@ from spo.types import Sample, Sampling
 _REFILL_SHARE = 0.25
 #: Tokens of prompts that are computed in one pass, where rows are fewer.
 _PROMPT_TOKENS = 512
-#: Rows that are enough for products to be fast. More at once help only while reading their keys and values takes less than
-#: this many times as long as reading the weights: the caches hold those of few rows.
+#: Rows that are enough for products to be fast. More at once help only while reading their keys and values takes less
+#: than this many times as long as reading the weights: the caches hold those of few rows.
 _ENOUGH_ROWS, _WEIGHTS_READ = 64, 4
 
 

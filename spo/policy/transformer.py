@@ -198,7 +198,7 @@ def norm(x: Tensor, weight: Tensor, geo: Geometry) -> Tensor:
 
 
 def unit(x: Tensor, geo: Geometry) -> Tensor:
-    """x (..., D) divided by its root mean square, which is taken in float32."""
+    """x (..., D) divided by its root mean square, which is taken in float32 at least."""
     return _Unit.apply(x, geo.norm_eps)
 
 
@@ -207,7 +207,8 @@ class _Unit(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, eps: float) -> Tensor:
-        squares = torch.linalg.vector_norm(x, dim=-1, keepdim=True, dtype=torch.float32).square_()
+        wide = torch.promote_types(x.dtype, torch.float32)
+        squares = torch.linalg.vector_norm(x, dim=-1, keepdim=True, dtype=wide).square_()
         scale = squares.div_(x.shape[-1]).add_(eps).rsqrt_()
         out = (x * scale).to(x.dtype)
         ctx.save_for_backward(out, scale)
