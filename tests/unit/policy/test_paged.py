@@ -8,7 +8,7 @@ import torch
 
 from spo import seeds
 from spo.errors import UserError
-from spo.policy import BACKENDS, compiled, known, transformer
+from spo.policy import BACKENDS, compiled, known, paged, transformer
 from spo.policy.paged import Decoding
 from spo.policy.passes import Passes
 from spo.types import Request, Sampling
@@ -147,3 +147,17 @@ def test_rows_that_end_give_way_to_waiting_ones(opened, monkeypatch):
     # The first token of a row needs no step.
     assert sum(sizes) == sum(limits) - len(limits)
     assert max(sizes) == 4 and len(sizes) <= sum(sizes) / 4 + 24
+
+
+def test_more_rows_at_once_only_while_weights_take_longer_to_read(opened, monkeypatch):
+    sizes, step = [], Decoding.step
+    monkeypatch.setattr(Decoding, "step", lambda self: (sizes.append(len(self.live.row)), step(self)))
+    monkeypatch.setattr(paged, "_ENOUGH_ROWS", 8)
+    requests = [ask(tokens(5, seed), 1, 12) for seed in range(40)]
+    largest = []
+    for times in (0, 1 << 20):
+        monkeypatch.setattr(paged, "_WEIGHTS_READ", times)
+        opened().sample(requests, SAMPLING, 32)
+        largest.append(max(sizes))
+        sizes.clear()
+    assert largest == [8, 32]
