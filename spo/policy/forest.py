@@ -14,13 +14,14 @@ from torch.autograd.function import once_differentiable
 
 from spo import prefixes
 
-#: Tokens of a row whose attention is one product, or this share of the longest row if that is more. Fewer waste less on
-#: keys that a token must not see, more make fewer and larger products and gather a row's keys less often.
+#: Tokens of a row whose attention is one product, or this share of the longest row if that is more and `_MAX_PRODUCTS`
+#: allow it. Fewer waste less on keys that a token must not see, more make fewer and larger products and gather a row's
+#: keys less often.
 _CHUNK_TOKENS, _CHUNK_SHARE = 64, 1 / 16
 #: Chunks go together if the shortest context is at least this share of the longest.
 _LIKE_LENGTH = 0.75
-#: Products of a query with a key, a head, in one go; bounds the memory of a pass over long rows.
-_MAX_PRODUCTS = 1 << 22
+#: Products of a query with a key, a head, in one go: what bounds the memory of a pass over long rows, and caches hold.
+_MAX_PRODUCTS = 1 << 20
 #: Longest context whose attention weights are kept for the backward pass; beyond, they are computed again.
 _KEPT_TOKENS = 512
 
@@ -124,7 +125,8 @@ def _chunks(
 
     index (B, L) as in `Forest`; the columns [start, end) of a row are its own.
     """
-    pieces = -(-(ends - starts) // max(_CHUNK_TOKENS, int(_CHUNK_SHARE * index.shape[1])))
+    width = index.shape[1]
+    pieces = -(-(ends - starts) // max(_CHUNK_TOKENS, min(int(_CHUNK_SHARE * width), _MAX_PRODUCTS // width)))
     rows = np.repeat(np.arange(len(index)), pieces)
     piece = np.arange(len(rows)) - np.repeat(np.cumsum(pieces) - pieces, pieces)
     first, last = (starts[rows] + (ends - starts)[rows] * (piece + i) // pieces[rows] for i in (0, 1))
