@@ -31,8 +31,8 @@ COLOURS = {"sampling": "#0072B2", "training": "#D55E00"}
 GREY = "#bdbdbd"
 SMALL_PRINT = (
     "One core, float32. 8 prompts of 64 tokens, 4 responses of 64 to each, width 128, 4 layers, but for what varies; "
-    "where length does, 1 response. Memory: the model and what the work adds to it. At most 512 rows are "
-    "sampled at once, and a pass of training takes 2,048 tokens or one longer row. Beside the lines: slopes over their "
+    "where length does, 1 response. Memory: the model and what the work adds to it. At most 64 rows are "
+    "sampled at once, and a pass of training takes 2,048 tokens or one longer row. In the corners: slopes over the "
     "last three points. Grey: slope 1 through the last point."
 )
 
@@ -50,7 +50,7 @@ def draw(rows: Sequence[Row], path: Path) -> None:
             axes.set_xlabel(name)
         style.headline(canvas, "Growth of time and memory")
         canvas.supxlabel(
-            textwrap.fill(SMALL_PRINT, 190), x=0.01, ha="left", size=6, color=style.QUIET, linespacing=1.25
+            textwrap.fill(SMALL_PRINT, 205), x=0.01, ha="left", size=6, color=style.QUIET, linespacing=1.25
         )
         canvas.savefig(path, dpi=160, metadata={"Software": None})
 
@@ -66,9 +66,17 @@ def _panel(axes: Axes, rows: Sequence[Row], field: str) -> None:
         last = curves[work][-1]
         fitted = last.time_slope if field == "seconds" else last.memory_slope
         words = work if fitted is None else f"{work} {fitted:.2f}"
-        place, side = ((2, 5), "bottom") if work == upper else ((2, -5), "top")
-        axes.annotate(
-            words, (x[-1], y[-1]), place, textcoords="offset points", ha="right", va=side, color=colour, size=6.5
+        # In the corners that rising lines leave free.
+        at, across, side = (0.03, "left", 0.97) if work == upper else (0.98, "right", 0.03)
+        axes.text(
+            at,
+            side,
+            words,
+            transform=axes.transAxes,
+            ha=across,
+            va="top" if work == upper else "bottom",
+            color=colour,
+            size=6.5,
         )
     axes.set(xscale="log", yscale="log")
     ticks = sorted({row.value for row in rows})
