@@ -57,7 +57,7 @@ def test_a_dry_run_takes_three_seconds_at_most(checkout: Checkout) -> None:
     assert ended.code == 0, ended.text
     assert ended.seconds < 3.0
     jobs = ended.jobs()
-    assert jobs["sft"] == 2 and jobs["audit"] == jobs["train_with_critic"] == 3
+    assert jobs["sft"] == 2 and jobs["audit"] == jobs["train_with_critic"] == 5
     assert jobs["generate"] == jobs["grade"] == jobs["score"] > jobs["train"] + jobs["train_with_critic"]
 
 
