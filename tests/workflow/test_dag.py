@@ -215,10 +215,10 @@ def test_a_learning_rate_retrains_its_method_only(finished: Checkout) -> None:
 
 
 def test_a_new_seed_adds_runs_and_repeats_none(finished: Checkout) -> None:
-    overlay = finished.overlay("mine.yaml", {"experiments": {"short_cot": {"seeds": [1, 2, 3, 4]}}})
+    overlay = finished.overlay("mine.yaml", {"experiments": {"short_cot": {"seeds": [1, 2, 3, 4, 5, 6]}}})
     ended = finished.snakemake("-n", *overlay)
     trained = set(re.findall(r"wildcards: run=(\S+)", ended.text))
-    assert trained and all(run.endswith("-s4") for run in trained)
+    assert trained and all(run.endswith("-s6") for run in trained)
 
 
 def test_a_shorter_context_regrades_and_never_predicts_again(finished: Checkout) -> None:
@@ -244,7 +244,7 @@ def test_an_edited_figure_redraws_only(finished: Checkout) -> None:
 def test_an_audit_is_measured_again_and_nothing_trained(finished: Checkout) -> None:
     overlay = finished.overlay("mine.yaml", {"audits": {"credit": {"audit": {"truth_rollouts": 99}}}})
     jobs = finished.snakemake("-n", *overlay).jobs()
-    assert jobs["audit"] == 3 and jobs["figure"] == 1
+    assert jobs["audit"] == 5 and jobs["figure"] == 1
     assert jobs.keys() <= {"audit", "figure", "table", "report", "all"}
 
 
