@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from spo import prefixes
 from spo.batching import shared_batches
 from spo.policy import BACKENDS, CRITICS, forest, transformer
+from spo.policy.transformer import Geometry
 from tests.unit.policy.test_engine import EOS, build
 
 PAD = prefixes.PADDING_ID
@@ -83,6 +84,28 @@ def tree(branches, segment: int, leaf: Callable[[], int], prompt: int) -> list[t
         ]
         rows += nodes
     return rows
+
+
+@pytest.mark.parametrize("kept_tokens", [0, 512])
+@pytest.mark.parametrize("round_to", [1, 4])
+def test_gradients_of_attention_are_its_differences(kept_tokens, round_to, monkeypatch):
+    """Of three rows with two and four tokens in common, four query heads on two key heads; in chunks of at most two
+    tokens, with their weights kept and computed again."""
+    monkeypatch.setattr(forest, "_KEPT_TOKENS", kept_tokens)
+    monkeypatch.setattr(forest, "_CHUNK_TOKENS", 2)
+    rows = torch.tensor([[5, 6, 7, 8, 9], [5, 6, 7, 8, 4], [5, 6, 3, PAD, PAD]])
+    found = forest.forest(rows, round_to, torch.float64)
+    generator = torch.Generator().manual_seed(0)
+    heads = [torch.randn(len(found.ids), n, 3, dtype=torch.float64, generator=generator) for n in (4, 2, 2)]
+    assert len(found.chunks) > 1
+    assert torch.autograd.gradcheck(lambda q, k, v: forest.attend(q, k, v, found), [x.requires_grad_() for x in heads])
+
+
+def test_gradients_of_the_norm_are_its_differences():
+    x = torch.randn(5, 8, dtype=torch.float64, generator=torch.Generator().manual_seed(0)).requires_grad_()
+    geo = Geometry(8, 1, 1, 1, 8, 4, 1e4, 1e-3, True, 16)
+    torch.testing.assert_close(transformer.unit(x, geo), torch.nn.functional.rms_norm(x, (8,), eps=1e-3))
+    assert torch.autograd.gradcheck(lambda x: transformer.unit(x, geo), [x])
 
 
 def test_a_forest_by_hand():
