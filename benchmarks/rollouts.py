@@ -6,7 +6,6 @@
 from __future__ import annotations
 
 import argparse
-import csv
 import os
 import tempfile
 import time
@@ -15,9 +14,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import tables
 import torch
 from floor import BATCH_BYTES, best_product_rate, least, matrices, read_rate
-from floor import product_rate as product_rate  # which training.py takes from here
 
 from spo import seeds, store
 from spo.errors import UserError
@@ -137,7 +136,7 @@ def _backend(name: str, sampler: str = "auto") -> Callable[[Path], Way]:
         policy = BACKENDS[name](folder, EOS)
         os.environ["SPO_SAMPLER"] = sampler
         if name == "engine":
-            compiled.library(policy.geometry)
+            compiled.kernels(policy.geometry)
 
         def sample(requests: Sequence[Request]) -> Sampled:
             os.environ["SPO_SAMPLER"] = sampler
@@ -270,14 +269,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--output", type=Path, default=Path(__file__).parent / "results" / "rollouts.csv")
     options = parser.parse_args(arguments)
     torch.set_num_threads(options.threads)
-    rows = measure(options.prompts, options.repeats, Architecture(), options.ways)
-    options.output.parent.mkdir(parents=True, exist_ok=True)
-    with options.output.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(Row.__dataclass_fields__)
-        writer.writerows([round(x, 3) if isinstance(x, float) else x for x in vars(row).values()] for row in rows)
+    table = measure(options.prompts, options.repeats, Architecture(), options.ways)
+    tables.write(options.output, table)
     print(f"{'shape':<12} {'way':<13} {'engine/this':>11} {'this/floor':>10}  {'tokens/s (quartiles)':<24} prompts")
-    for row in rows:
+    for row in table:
         numbers = row.note
         if not row.note:
             speed = f"{row.tokens_per_s:.0f} ({row.first_quartile:.0f} to {row.third_quartile:.0f})"

@@ -20,7 +20,7 @@ from pathlib import Path
 from spo.errors import UserError
 from spo.policy.transformer import Geometry
 
-#: Tokens in a page, and rows whose activations the library wants room for beside those of a batch, as in `decoder.c`.
+#: Tokens in a page, and rows whose activations the kernels want room for beside those of a batch, as in `decoder.c`.
 PAGE_TOKENS, BLOCK_ROWS = 16, 96
 #: What is tried if `$CC` names no compiler.
 COMPILERS = ("cc", "gcc", "clang")
@@ -56,22 +56,22 @@ class Batch(ctypes.Structure):
     _fields_ = _fields("rows table_width slab_shift page_floats", "slabs pages counts used tokens positions scores")
 
 
-def library(geo: Geometry) -> ctypes.CDLL | None:
-    """The library for a geometry; None if there is none and need not be. UserError if `$SPO_SAMPLER` asks for one in
+def kernels(geo: Geometry) -> ctypes.CDLL | None:
+    """The kernels for a geometry; None if there are none and need not be. UserError if `$SPO_SAMPLER` asks for them in
     vain, or for something unheard of."""
     choice = os.environ.get("SPO_SAMPLER", "auto")
     if choice not in _CHOICES:
         raise UserError(f"SPO_SAMPLER: {choice}: must be one of {', '.join(_CHOICES)}")
     if choice == "plain":
         return None
-    found = _library(geo.head_size, geo.heads // geo.kv_heads)
+    found = _kernels(geo.head_size, geo.heads // geo.kv_heads)
     if found is None and choice == "compiled":
         raise UserError("SPO_SAMPLER: compiled: no C compiler works here; install gcc or clang, or set it to plain")
     return found
 
 
 @cache
-def _library(head_size: int, group: int) -> ctypes.CDLL | None:
+def _kernels(head_size: int, group: int) -> ctypes.CDLL | None:
     sizes = (f"-DHEAD_SIZE={head_size}", f"-DGROUP={group}")
     sources = [path.read_bytes() for path in sorted(_FOLDER.iterdir())]
     digest = hashlib.sha256(repr((sources, FLAGS, sizes, _processor())).encode()).hexdigest()[:16]
@@ -80,13 +80,13 @@ def _library(head_size: int, group: int) -> ctypes.CDLL | None:
         compiler = next(filter(None, map(shutil.which, (os.environ.get("CC", ""), *COMPILERS))), None)
         if compiler is None or not _compile([compiler, *FLAGS, *sizes, str(_FOLDER / "decoder.c")], path):
             return None
-    library = ctypes.CDLL(str(path))
-    library.compute.argtypes = [POINTER(Model), POINTER(Batch), c_void_p]
-    library.draw.argtypes = [c_void_p, c_int64, c_int64, c_float, c_void_p, c_void_p, c_void_p]
-    library.compute.restype = library.draw.restype = None
+    kernels = ctypes.CDLL(str(path))
+    kernels.compute.argtypes = [POINTER(Model), POINTER(Batch), c_void_p]
+    kernels.draw.argtypes = [c_void_p, c_int64, c_int64, c_float, c_void_p, c_void_p, c_void_p]
+    kernels.compute.restype = kernels.draw.restype = None
     #: Columns of a matrix that lie together.
-    library.panel = c_int64.in_dll(library, "panel_columns").value
-    return library
+    kernels.panel = c_int64.in_dll(kernels, "panel_columns").value
+    return kernels
 
 
 def _compile(command: list[str], path: Path) -> bool:

@@ -49,11 +49,11 @@ class Engine:
     @property
     def sampler(self) -> str | None:
         """`compiled`, or None where PyTorch alone samples."""
-        return None if self._library is None else "compiled"
+        return None if self._kernels is None else "compiled"
 
     @property
-    def _library(self) -> CDLL | None:
-        return compiled.library(self.geometry) if self.device.type == "cpu" else None
+    def _kernels(self) -> CDLL | None:
+        return compiled.kernels(self.geometry) if self.device.type == "cpu" else None
 
     @property
     def round_to(self) -> int:
@@ -100,13 +100,13 @@ class Engine:
         return forest.predictions(scaled, found.index, input_ids)
 
     def sample(self, requests: Sequence[Request], sampling: Sampling, batch_rows: int = 512) -> list[list[Sample]]:
-        rows, samples, library = plan(requests), [], self._library
+        rows, samples, kernels = plan(requests), [], self._kernels
         remedy = f"lower context_tokens or, of a protocol, batch_rows (now {batch_rows})"
         with torch.inference_mode(), short_of_memory(remedy):
-            if rows and library is None:
+            if rows and kernels is None:
                 samples = decode.decode(self._weights, self.geometry, rows, sampling, self.eos_id, batch_rows)
             elif rows:
-                known = self._known(library)
+                known = self._known(kernels)
                 # What breaks off half way is nothing to build on.
                 kept, self._kept = self._kept, None
                 samples = paged.decode(known, rows, sampling, self.eos_id, batch_rows)
@@ -116,12 +116,12 @@ class Engine:
             out[row.request][row.sample] = sample
         return out
 
-    def _known(self, library: CDLL) -> Known:
-        """What was computed with the weights as they are, by this library."""
-        state = library, {name: checksum(weight) for name, weight in self._weights.items()}
+    def _known(self, kernels: CDLL) -> Known:
+        """What was computed with the weights as they are, by these kernels."""
+        state = kernels, {name: checksum(weight) for name, weight in self._weights.items()}
         if self._kept is None or self._kept[0] != state:
             self._kept = None  # before the next is made, or memory would have to hold both
-            self._kept = state, Known(Passes(library, self._weights, self.geometry))
+            self._kept = state, Known(Passes(kernels, self._weights, self.geometry))
         return self._kept[1]
 
 

@@ -30,17 +30,17 @@ def panels(matrix: Tensor, width: int) -> Tensor:
 class Passes:
     """A model as its weights are now, with keys and values in the pages of `pool`."""
 
-    def __init__(self, library: CDLL, weights: Weights, geo: Geometry) -> None:
-        self.library, self.geometry, self.most = library, geo, 0
+    def __init__(self, kernels: CDLL, weights: Weights, geo: Geometry) -> None:
+        self.kernels, self.geometry, self.most = kernels, geo, 0
         self.pool = Pool(geo.layers * geo.kv_heads * PAGE_TOKENS * (geo.head_size + _up(geo.head_size, PAGE_TOKENS)))
         root, embedding = geo.hidden_size**0.5, weights["model.embed_tokens.weight"]
         head = embedding if geo.tied else weights["lm_head.weight"]
         self._inner = weights["model.layers.0.mlp.down_proj.weight"].shape[1]
-        self._layers = [_layer(weights, geo, number, library.panel) for number in range(geo.layers)]
+        self._layers = [_layer(weights, geo, number, kernels.panel) for number in range(geo.layers)]
         # A copy, or it would change with the weights while the rest does not.
         self._tensors = {
             "embedding": embedding.detach().clone(),
-            "head": panels((head * weights["model.norm.weight"]).t() * root, library.panel),
+            "head": panels((head * weights["model.norm.weight"]).t() * root, kernels.panel),
         }
         self._model = Model(
             layers=geo.layers,
@@ -57,7 +57,7 @@ class Passes:
 
     def make_room(self, context_tokens: int, most: int) -> None:
         """For positions below `context_tokens`, and for `most` tokens at a time."""
-        geo, panel, self.most = self.geometry, self.library.panel, max(most, self.most)
+        geo, panel, self.most = self.geometry, self.kernels.panel, max(most, self.most)
         asked, joint = (n * geo.head_size for n in (geo.heads, geo.heads + 2 * geo.kv_heads))
         cosines, sines = transformer.rope(geo, torch.arange(context_tokens))
         self._tensors |= {
@@ -77,7 +77,7 @@ class Passes:
 
     def logits(self, tokens: np.ndarray, positions: np.ndarray, chains: Chains) -> Tensor:
         """Do so; logits (N, V, filled up to whole panels) after the tokens."""
-        out = torch.empty(len(tokens), _up(self.geometry.vocabulary_size, self.library.panel))
+        out = torch.empty(len(tokens), _up(self.geometry.vocabulary_size, self.kernels.panel))
         self._compute(tokens, positions, chains, out.data_ptr())
         return out
 
@@ -89,7 +89,7 @@ class Passes:
             return ids.numpy(), logprobs.numpy()
         ids, logprobs = np.empty(count, np.int64), np.empty(count, np.float32)
         addresses = (array.ctypes.data for array in (uniform, ids, logprobs))
-        self.library.draw(logits.data_ptr(), count, words, sampling.temperature, *addresses)
+        self.kernels.draw(logits.data_ptr(), count, words, sampling.temperature, *addresses)
         return ids, logprobs
 
     def _compute(self, tokens: np.ndarray, positions: np.ndarray, chains: Chains, logits: int | None) -> None:
@@ -100,7 +100,7 @@ class Passes:
         arrays = [np.ascontiguousarray(array) for array in (self.pool.addresses, *chains, tokens, positions)]
         pointers = [array.ctypes.data for array in arrays]
         batch = Batch(count, width, self.pool.slab_shift, self.pool.page_floats, *pointers, scores.data_ptr())
-        self.library.compute(byref(self._model), byref(batch), logits)
+        self.kernels.compute(byref(self._model), byref(batch), logits)
 
 
 def _layer(weights: Weights, geo: Geometry, number: int, panel: int) -> tuple[Tensor, ...]:

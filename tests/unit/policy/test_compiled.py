@@ -55,8 +55,8 @@ def weights_of(geo, inner, bias=True):
     }
 
 
-def library(geo):
-    found = compiled.library(geo)
+def kernels(geo):
+    found = compiled.kernels(geo)
     if found is None:
         pytest.skip("no C compiler works here")
     return found
@@ -66,7 +66,7 @@ def library(geo):
 def chosen(monkeypatch):
     monkeypatch.setenv("SPO_SAMPLER", "auto")
     yield
-    compiled._library.cache_clear()
+    compiled._kernels.cache_clear()
 
 
 @pytest.fixture(params=["native", "avx2", "sse"])
@@ -77,7 +77,7 @@ def instructions(request, monkeypatch):
             pytest.skip("needs an x86 processor")
         lesser = {"avx2": ("-march=haswell",), "sse": ("-march=x86-64",)}[request.param]
         monkeypatch.setattr(compiled, "FLAGS", (*(f for f in compiled.FLAGS if f != "-march=native"), *lesser))
-    compiled._library.cache_clear()
+    compiled._kernels.cache_clear()
 
 
 def logits_of(passes, ids):
@@ -96,7 +96,7 @@ def logits_of(passes, ids):
 def test_logits_are_those_of_the_whole_pass(name, instructions):
     geo, inner = GEOMETRIES[name]
     weights = weights_of(geo, inner, bias=name != "half")
-    passes = Passes(library(geo), weights, geo)
+    passes = Passes(kernels(geo), weights, geo)
     passes.make_room(40, 128)
     ids = np.random.default_rng(1).integers(0, geo.vocabulary_size, (2 + 100 * (name == "laptop"), 21))
     double = {key: weight.double() for key, weight in weights.items()}
@@ -112,7 +112,7 @@ def test_a_row_has_the_same_bits_in_any_batch():
     ids = np.random.default_rng(2).integers(0, geo.vocabulary_size, (131, 30))
     rows = []
     for part in (ids, ids[7:8], ids[3:20]):
-        passes = Passes(library(geo), weights, geo)
+        passes = Passes(kernels(geo), weights, geo)
         passes.make_room(40, 200)
         rows.append(logits_of(passes, part))
     assert torch.equal(rows[0][7:8], rows[1]) and torch.equal(rows[0][3:20], rows[2])
@@ -121,7 +121,7 @@ def test_a_row_has_the_same_bits_in_any_batch():
 @pytest.mark.parametrize("temperature", [0.0, 0.6, 1.0])
 def test_tokens_are_drawn_as_everywhere(temperature):
     geo, inner = GEOMETRIES["laptop"]
-    passes = Passes(library(geo), weights_of(geo, inner), geo)
+    passes = Passes(kernels(geo), weights_of(geo, inner), geo)
     generator, rng = torch.Generator().manual_seed(3), np.random.default_rng(3)
     logits = torch.randn(4000, 256, generator=generator) * 5
     logits[0, :230] = 0.0  # at temperature 0 the first of equals
@@ -139,13 +139,13 @@ def test_tokens_are_drawn_as_everywhere(temperature):
 
 def test_plain_uses_no_compiler(monkeypatch):
     monkeypatch.setenv("SPO_SAMPLER", "plain")
-    assert compiled.library(GEOMETRIES["laptop"][0]) is None
+    assert compiled.kernels(GEOMETRIES["laptop"][0]) is None
 
 
 def test_an_unheard_of_choice_is_one_line(monkeypatch):
     monkeypatch.setenv("SPO_SAMPLER", "fast")
     with pytest.raises(UserError, match="SPO_SAMPLER: fast: must be one of auto, compiled, plain"):
-        compiled.library(GEOMETRIES["laptop"][0])
+        compiled.kernels(GEOMETRIES["laptop"][0])
 
 
 @pytest.mark.parametrize("compiler", ["no-such-compiler", "false"])
@@ -153,22 +153,22 @@ def test_without_a_compiler_there_is_pytorch(monkeypatch, tmp_path, compiler):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     monkeypatch.setenv("CC", compiler)
     monkeypatch.setattr(compiled, "COMPILERS", ())
-    compiled._library.cache_clear()
+    compiled._kernels.cache_clear()
     geo = GEOMETRIES["laptop"][0]
-    assert compiled.library(geo) is None
+    assert compiled.kernels(geo) is None
     monkeypatch.setenv("SPO_SAMPLER", "compiled")
     with pytest.raises(UserError, match="SPO_SAMPLER: compiled: no C compiler works here"):
-        compiled.library(geo)
+        compiled.kernels(geo)
     assert not list(tmp_path.rglob("*.so"))
 
 
 def test_a_library_is_compiled_once_for_good(monkeypatch, tmp_path):
     geo = replace(GEOMETRIES["laptop"][0], head_size=24)
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    library(geo)
+    kernels(geo)
     (made,) = (tmp_path / "spo").iterdir()
     monkeypatch.setattr(compiled, "COMPILERS", ())
     monkeypatch.delenv("CC", raising=False)
-    compiled._library.cache_clear()
-    assert compiled.library(geo) is not None
+    compiled._kernels.cache_clear()
+    assert compiled.kernels(geo) is not None
     assert list((tmp_path / "spo").iterdir()) == [made]
