@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-import rows
+import tables
 
 from spo import seeds, store
 from spo.grading import GRADERS, pool
@@ -249,7 +249,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     sets = labelled() | (solutions(Path(os.environ["SPO_DATA"])) if os.environ.get("SPO_DATA") else {})
     chosen = {name: cases for name, cases in sets.items() if options.sets is None or name in options.sets}
     table = measure(chosen, options.answers, options.repeats, options.hostile)
-    rows.write(options.output, table)
+    tables.write(options.output, table)
     print(f"{'set':<15} {'hostile':>7} {'way':<14} {'peer/this':>9} {'floor/this':>10} {'agrees':>7}  answers/s")
     for row in table:
         head = f"{row.set:<15} {row.hostile_share:>7.0%} {row.way:<14}"

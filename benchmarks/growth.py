@@ -20,7 +20,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import numpy as np
-import rows
+import tables
 import torch
 from rollouts import VOCABULARY, write_model
 from training import PASS_TOKENS
@@ -261,7 +261,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
             timing = f"{row.seconds:.3f} ± {row.spread:.3f}"
             numbers = f"{timing:>18} {row.microseconds_per_token:>9.1f} {row.memory_mib:>8.1f}"
             print(f"{row.work:<9} {row.variable:<16} {row.value:>6} {numbers}  {slopes}", flush=True)
-    rows.write(options.output, table(measured))
+    tables.write(options.output, table(measured))
     if not options.variables:
         from growth_figure import draw
 

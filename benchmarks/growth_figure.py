@@ -67,17 +67,8 @@ def _panel(axes: Axes, rows: Sequence[Row], field: str) -> None:
         fitted = last.time_slope if field == "seconds" else last.memory_slope
         words = work if fitted is None else f"{work} {fitted:.2f}"
         # In the corners that rising lines leave free.
-        at, across, side = (0.03, "left", 0.97) if work == upper else (0.98, "right", 0.03)
-        axes.text(
-            at,
-            side,
-            words,
-            transform=axes.transAxes,
-            ha=across,
-            va="top" if work == upper else "bottom",
-            color=colour,
-            size=6.5,
-        )
+        x, y, across, along = (0.03, 0.97, "left", "top") if work == upper else (0.98, 0.03, "right", "bottom")
+        axes.text(x, y, words, transform=axes.transAxes, ha=across, va=along, color=colour, size=6.5)
     axes.set(xscale="log", yscale="log")
     ticks = sorted({row.value for row in rows})
     axes.set_xticks(ticks[:: -(-len(ticks) // 5)])

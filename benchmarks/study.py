@@ -13,7 +13,7 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-import rows
+import tables
 
 from spo import store
 from spo.analysis import results
@@ -144,7 +144,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except UserError as error:
         print(error, file=sys.stderr)
         return 2
-    rows.write(options.output, lines)
+    tables.write(options.output, lines)
     print(f"{'rule':<20} {'phase':<13} {'jobs':>5} {'share':>7} {'seconds':>9} {'CPU s':>9} {'busy':>5}")
     for row in lines:
         cpu, busy = (f"{row.cpu_seconds:.0f}", f"{row.busy:.2f}") if row.busy is not None else ("", "")

@@ -6,7 +6,6 @@
 from __future__ import annotations
 
 import argparse
-import csv
 import tempfile
 import time
 from collections.abc import Callable, Sequence
@@ -14,8 +13,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import tables
 import torch
-from rollouts import matrices, product_rate, write_model
+from floor import matrices, product_rate
+from rollouts import write_model
 
 from spo import prefixes
 from spo.batching import collate, micro_batches, take
@@ -279,17 +280,13 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--output", type=Path, default=Path(__file__).parent / "results" / "training.csv")
     options = parser.parse_args(arguments)
     torch.set_num_threads(options.threads)
-    rows = measure(options.shapes, options.repeats, Architecture(), options.vocabulary)
-    options.output.parent.mkdir(parents=True, exist_ok=True)
-    with options.output.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(Row.__dataclass_fields__)
-        writer.writerows([round(x, 4) if isinstance(x, float) else x for x in vars(row).values()] for row in rows)
+    table = measure(options.shapes, options.repeats, Architecture(), options.vocabulary)
+    tables.write(options.output, table)
     print(f"{'shape':<9} {'way':<7} {'dtype':<9} {'trl/this':>8} {'padded/this':>11} {'floor/this':>10}  seconds")
-    for row in rows:
+    for row in table:
         ratios = f"{row.trl_over_this:>8.2f} {row.padded_over_this:>11.2f} {row.floor_over_this:>10.2f}"
         print(f"{row.shape:<9} {row.way:<7} {row.dtype:<9} {ratios}  {row.seconds:.3f} ± {row.spread:.3f}")
-    for row in rows:
+    for row in table:
         if row.way == "engine" and row.dtype == "float32":
             counts = f"{row.distinct_tokens} distinct of {row.padded_tokens} tokens ({row.distinct_share:.0%})"
             print(f"{row.shape}: {row.rows} rows, {counts}")
