@@ -131,5 +131,4 @@ def smoked(tmp_path_factory: pytest.TempPathFactory) -> Checkout:
     study = copy_to(tmp_path_factory.mktemp("smoked") / "checkout")
     ended = study.snakemake("--cores", "2", *SMOKE)
     assert ended.code == 0, ended.text
-    (study.folder / "seconds").write_text(f"{ended.seconds}\n", encoding="utf-8")
     return study

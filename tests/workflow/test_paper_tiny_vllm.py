@@ -27,7 +27,6 @@ def done(needs_vllm: None, data_folder: Path, tmp_path_factory: pytest.TempPathF
     study = copy_to(tmp_path_factory.mktemp("paper") / "checkout")
     ended = study.snakemake("--cores", "2", *TARGETS, "--configfile", *FILES)
     assert ended.code == 0, ended.text
-    (study.folder / "seconds").write_text(f"{ended.seconds}\n", encoding="utf-8")
     return study
 
 
