@@ -181,13 +181,3 @@ def test_no_error_is_swallowed(path: Path) -> None:
         if isinstance(node, ast.ExceptHandler):
             broad = node.type is None or getattr(node.type, "id", "") in ("Exception", "BaseException")
             assert not broad, f"{path}:{node.lineno}: name the errors that are expected"
-
-
-LIMITS = dict.fromkeys(("spo/credit/", "spo/losses.py", "spo/objectives.py", "spo/batching.py", "spo/methods/"), 150)
-
-
-@pytest.mark.parametrize("path", sources(), ids=module)
-def test_files_stay_short(path: Path) -> None:
-    name = path.relative_to(ROOT).as_posix()
-    limit = next((limit for prefix, limit in LIMITS.items() if name.startswith(prefix)), 300)
-    assert len(path.read_text(encoding="utf-8").splitlines()) <= limit
