@@ -58,7 +58,9 @@ class Request:
 
 @dataclass(frozen=True)
 class Sample:
-    """One continuation: `finished` is True when it ended by itself (EOS, the last response id), False at the limit.
+    """One continuation: `finished` is True when it ended by itself, False at the limit.
+
+    The end-of-sequence token is the last response id; a stop text is no part of the response, which can be empty.
 
     `sampler_logprobs` (T) are the sampler's own, at the sampling temperature: a diagnostic, never used in a loss.
     """

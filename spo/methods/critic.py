@@ -26,7 +26,7 @@ def collect(world: World, problems: Sequence[Problem], memory: Memory) -> Collec
     episodes, targets = [], []
     for trajectory, reward, before in zip(flat, (r for row in rewards for r in row), judged, strict=True):
         # The reward is for the last token; the divergence from the starting policy is in the loss, not in the reward.
-        paid = (*(0.0,) * (len(before) - 1), reward)
+        paid = (*(0.0,) * (len(before) - 1), reward)[: len(before)]
         episodes.append(episode(trajectory, gae(paid, before, credit.gamma, credit.lam).tolist()))
         targets.append(ValueTarget(tuple(discounted_returns(paid, credit.gamma).tolist()), before))
     metrics = sampled(groups, rewards, gap) | {"explained_variance": explained_variance(targets)}

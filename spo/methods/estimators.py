@@ -82,7 +82,8 @@ def by_critic(world: World, sampled: Sampled) -> Estimated:
     sequences = [(trajectory.prompt_ids, trajectory.response_ids) for trajectory in sampled.trajectories]
     advantages = []
     for before, reward in zip(critic.values(world.critic, sequences, limit), sampled.rewards, strict=True):
-        advantages.append(gae((*(0.0,) * (len(before) - 1), reward), before, credit.gamma, credit.lam))
+        paid = (*(0.0,) * (len(before) - 1), reward)[: len(before)]
+        advantages.append(gae(paid, before, credit.gamma, credit.lam))
     return Estimated(advantages, 1.0)
 
 

@@ -1,4 +1,4 @@
-"""Texts at which a response ends: one rule for every backend, applied to what it sampled."""
+"""Stop texts: one rule for every backend, applied to what it sampled."""
 
 from __future__ import annotations
 
@@ -17,10 +17,11 @@ Decode = Callable[[Sequence[int]], str]
 
 
 class Stopping:
-    """A policy whose samples end, finished, with the token that completes one of `texts` (spec §2.1 item 2).
+    """A policy whose samples end, finished, before the first of `texts` that they write (spec §2.1 item 2).
 
-    A sample draws each token by its place, so that cutting it afterwards gives what ending it in time would have given.
-    The tokens beyond are sampled in vain. Texts are looked for in what a request writes, not across its prompt's end.
+    Each token is drawn by its position, so cutting a sample afterwards gives what stopping in time would have given.
+    Tokens after the stop text are discarded. A stop text is searched in what a request writes, not across the end of
+    its prompt.
     """
 
     def __init__(self, policy: Policy, decode: Decode, texts: Sequence[str]) -> None:
@@ -41,16 +42,21 @@ class Stopping:
 
 
 def stopping(policy: Policy, decode: Decode, texts: Sequence[str]) -> Policy:
-    """`policy`, whose responses end at any of `texts`; itself where there are none."""
+    """Return `policy` with responses that end before any of `texts`; the policy itself if there are none."""
     return Stopping(policy, decode, texts) if texts else policy
 
 
 def cut(sample: Sample, decode: Decode, texts: Sequence[str]) -> Sample:
-    """A sample up to the token that completes one of `texts`, as finished; itself where none occurs.
+    """Return a sample without the stop text and what follows it, as finished; the sample itself if it writes none.
+
+    The text that is completed first counts; of several completed by one token, the one that begins first. Source: the
+    official sampler keeps the stop text apart, so it is neither graded nor part of the response (spec §2.1 item 2).
+    Deviation: a token that holds the first character of the stop text is dropped whole, with the characters before it.
+    The official code cuts the text and tokenises it again.
 
     >>> letters = lambda ids: "".join(map(chr, ids))
     >>> cut(Sample(tuple(b"a\\n\\nb"), (-1.0,) * 4, False), letters, ["\\n\\n"])
-    Sample(response_ids=(97, 10, 10), sampler_logprobs=(-1.0, -1.0, -1.0), finished=True)
+    Sample(response_ids=(97,), sampler_logprobs=(-1.0,), finished=True)
     """
     ids = sample.response_ids
 
@@ -60,5 +66,8 @@ def cut(sample: Sample, decode: Decode, texts: Sequence[str]) -> Sample:
 
     if not stopped(len(ids)):
         return sample
-    kept = bisect.bisect_left(range(len(ids) + 1), True, key=stopped)
+    complete = bisect.bisect_left(range(len(ids) + 1), True, key=stopped)
+    written = decode(ids[:complete])
+    start = min(written.index(text) for text in texts if text in written)
+    kept = bisect.bisect_right(range(complete), start, key=lambda tokens: len(decode(ids[:tokens]))) - 1
     return Sample(ids[:kept], sample.sampler_logprobs[:kept], True)
