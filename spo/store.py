@@ -7,6 +7,7 @@ import fcntl
 import gzip
 import hashlib
 import json
+import math
 import os
 import re
 import sys
@@ -89,9 +90,9 @@ def locked(folder: str | Path) -> Iterator[None]:
 
 
 def read_json(path: str | Path) -> Any:
-    """The JSON value in `path`; UserError names the file and what is wrong with it."""
+    """Return the JSON value in `path`; UserError names the file and what is wrong with it."""
     try:
-        return _decode(_read(path), _refuse_constant)
+        return _decode(_read(path), finite=True)
     except ValueError as error:
         raise UserError(f"{path}: {error}") from None
 
@@ -99,10 +100,11 @@ def read_json(path: str | Path) -> Any:
 def read_jsonl(
     path: str | Path, required: Sequence[str] = (), check: Callable[[dict[str, Any]], object] = bool
 ) -> list[dict[str, Any]]:
-    """The objects in `path` (gzip or plain), one a line; blank lines and a byte-order mark are passed over.
+    """Return the objects in `path` (gzip or plain), one per line.
 
-    Raises UserError `path:line: reason` for the first bad line, with the number of further ones: bad JSON, not an
-    object, a `required` field that is missing or null, or a ValueError of `check(row)`.
+    Skips blank lines and byte-order marks. A line ends with LF, CRLF or CR; the last one need not.
+    Raises UserError `path:line: reason` for the first bad line, with the number of further ones: bad JSON, a key given
+    twice, not an object, a `required` field that is missing or null, or a ValueError of `check(row)`.
     """
     bad: list[str] = []
     rows = list(good_rows(path, bad, required, check))
@@ -116,18 +118,19 @@ def good_rows(
     bad: list[str],
     required: Sequence[str] = (),
     check: Callable[[dict[str, Any]], object] = bool,
-    constant: Callable[[str], float] | None = None,
+    finite: bool = True,
 ) -> Iterator[dict[str, Any]]:
-    """The good lines of `path`, as `read_jsonl` has them; of each bad line, `path:line: reason` is appended to `bad`.
+    """Yield the good lines of `path`, as `read_jsonl` does; append `path:line: reason` to `bad` for each bad one.
 
-    `constant` reads NaN, Infinity and -Infinity, which are refused without it: `float` leaves them to `check`.
+    `finite` False lets NaN and infinite numbers through, for `check` to judge.
     """
-    # Not splitlines: a JSON string may hold U+2028 and other characters that it takes for line ends.
-    for number, line in enumerate(_read(path).split(b"\n"), start=1):
+    # A JSON string may hold U+2028, U+0085 and others that splitlines takes for line ends, but never a raw CR or LF.
+    for number, line in enumerate(_LINE_END.split(_read(path)), start=1):
+        line = line.removeprefix(_BYTE_ORDER_MARK)  # files put together with `cat` have one in the middle
         if not line.strip():
             continue
         try:
-            row = _row(line, required, constant or _refuse_constant)
+            row = _row(line, required, finite)
             check(row)
         except ValueError as error:
             bad.append(f"{path}:{number}: {error}")
@@ -153,8 +156,12 @@ def sha256_file(path: str | Path) -> str:
         raise UserError(f"{path}: cannot be read: {error.strerror or error}") from error
 
 
-def _row(line: bytes, required: Sequence[str], constant: Callable[[str], float]) -> dict[str, Any]:
-    row = _decode(line, constant)
+_LINE_END = re.compile(rb"\r\n|\n|\r")
+_BYTE_ORDER_MARK = b"\xef\xbb\xbf"
+
+
+def _row(line: bytes, required: Sequence[str], finite: bool) -> dict[str, Any]:
+    row = _decode(line, finite)
     if not isinstance(row, dict):
         raise ValueError(f"expected a JSON object, found {_KINDS.get(type(row), 'a number')}")
     missing = [name for name in required if row.get(name) is None]
@@ -171,22 +178,40 @@ def _read(path: str | Path) -> bytes:
         data = Path(path).read_bytes()
         if data.startswith(b"\x1f\x8b"):
             data = gzip.decompress(data)
-        return data.removeprefix(b"\xef\xbb\xbf")
+        return data.removeprefix(_BYTE_ORDER_MARK)
     except (EOFError, zlib.error) as error:
         raise UserError(f"{path}: damaged gzip file: {error}") from error
     except OSError as error:
         raise UserError(f"{path}: cannot be read: {error.strerror or error}") from error
 
 
-def _decode(data: bytes, constant: Callable[[str], float]) -> Any:
+def _decode(data: bytes, finite: bool) -> Any:
     try:
-        return json.loads(data.decode(), parse_constant=constant)
+        hooks = {"parse_constant": _refuse_constant, "parse_float": _finite} if finite else {}
+        return json.loads(data.decode(), object_pairs_hook=_unique, **hooks)
     except UnicodeDecodeError as error:
         raise ValueError(f"not UTF-8 at byte {error.start}") from None
     except json.JSONDecodeError as error:
         raise ValueError(f"not valid JSON: {error.msg} at column {error.colno}") from None
     except RecursionError:
         raise ValueError("not valid JSON: nested too deeply") from None
+
+
+def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """Return an object of JSON; ValueError for a key given twice, of which `json` would keep the last."""
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        keys = [key for key, _ in pairs]
+        raise ValueError(f"key {next(key for key in keys if keys.count(key) > 1)!r} is given twice")
+    return found
+
+
+def _finite(text: str) -> float:
+    """Return a number of JSON; ValueError for one too large for float64, such as 1e999."""
+    value = float(text)
+    if not math.isfinite(value):
+        raise ValueError(f"not valid JSON: {text[:20]} is too large a number")
+    return value
 
 
 def _encode(path: str | Path, value: Any, indent: int | None = None) -> bytes:

@@ -32,6 +32,10 @@ def sft(options: argparse.Namespace) -> None:
 
     settings, dataset = options.settings, options.dataset
     rows = store.read_jsonl(options.data / "demonstrations.jsonl", required=("question", "response"))
+    if not rows:
+        raise UserError(
+            f"{options.data / 'demonstrations.jsonl'}: none; set datasets.{settings.sft.dataset}.demonstrations"
+        )
     prompts = [wiring.rendered(dataset, row["question"]) for row in rows]
     texts = [*prompts, *(row["response"] for row in rows)]
     if settings.tokenizer.kind == "words":

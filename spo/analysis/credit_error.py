@@ -28,7 +28,7 @@ def credit_error(settings: Figure, root: Path) -> Drawn:
 
     `options.colours` gives hex colours by family: the label without its last word, where several share the rest.
     """
-    labels = tuple(results.read_jsonl(root / settings.files[0])[0]["estimates"])
+    labels = tuple(results.read_rows(root / settings.files[0])[0]["estimates"])
     rows = results.audit(root, settings.files, labels)
     table = error_table(rows, labels)
     beside = table.groupby(table["generated_tokens"].round(1)).cumcount()

@@ -31,7 +31,7 @@ def examples(root: Path, study: Study) -> list[Example]:
     found = []
     demonstrations = root / "data" / study.dataset / "demonstrations.jsonl"
     if demonstrations.exists() and demonstrations.stat().st_size:
-        row = results.read_jsonl(demonstrations)[0]
+        row = results.read_rows(demonstrations)[0]
         shown = Shown("Demonstration, as the base model is taught (it may contain a mistake)", None, row["response"])
         found.append(Example(row["question"], "", (shown,)))
     answered = _contrast(root, study)
@@ -43,7 +43,7 @@ def _contrast(root: Path, study: Study) -> Example | None:
     best = max(study.arms, key=lambda arm: results.correctness(root, study, arm, context).mean())
     shown = [arm for arm in (study.base, best) if arm]
     graded = [_responses(root, study, arm, context) for arm in shown]
-    problems = {row["id"]: row for row in results.read_jsonl(root / "data" / study.dataset / "test.jsonl")}
+    problems = {row["id"]: row for row in results.read_rows(root / "data" / study.dataset / "test.jsonl")}
     common = sorted(set.intersection(set(problems), *map(set, graded)))
     if not common:
         return None
@@ -59,5 +59,5 @@ def _contrast(root: Path, study: Study) -> Example | None:
 
 def _responses(root: Path, study: Study, arm: Arm, context: int) -> dict[str, dict[str, Any]]:
     path = results.evaluation(root, study, arm.runs[0].run) / "graded.jsonl"
-    rows = (row for row in results.read_jsonl(path) if row["context"] == context and row["sample"] == 0)
+    rows = (row for row in results.read_rows(path) if row["context"] == context and row["sample"] == 0)
     return {row["problem_id"]: row for row in rows if row.get("response")}

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-import json
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
+from spo import store
 from spo.analysis.slices import Arm, Figure, PaperNumber, Study, Table
 from spo.errors import UserError
 
@@ -36,7 +38,9 @@ def scores(root: Path, study: Study) -> pd.DataFrame:
             names = {"method": arm.method, "label": arm.label, "run": run.run, "seed": run.seed}
             for context in study.contexts:
                 if str(context) not in found:
-                    raise UserError(f"{path}: no context {context}, only {', '.join(found)}; rerun `{_command(path)}`")
+                    raise UserError(
+                        f"{path}: no context {context}, only {', '.join(found)}; delete it and run `{_command(path)}`"
+                    )
                 rows.append({**names, "context": context, **found[str(context)]})
     return pd.DataFrame(rows)
 
@@ -49,9 +53,9 @@ def correctness(root: Path, study: Study, arm: Arm, context: int) -> np.ndarray:
     rows = []
     for run in arm.runs:
         path = evaluation(root, study, run.run) / "graded.jsonl"
-        frame = pd.DataFrame([row for row in read_jsonl(path) if row["context"] == context])
+        frame = pd.DataFrame([row for row in read_rows(path) if row["context"] == context])
         if frame.empty:
-            raise UserError(f"{path}: no rows at context {context}; rerun `{_command(path)}`")
+            raise UserError(f"{path}: no rows at context {context}; delete it and run `{_command(path)}`")
         rows.append(frame.astype({"correct": float}).groupby("problem_id")["correct"].mean().sort_index())
         if not rows[-1].index.equals(rows[0].index):
             raise UserError(f"{path}: graded on other problems than {arm.runs[0].run}; grade both on the same test set")
@@ -64,7 +68,7 @@ def curves(root: Path, study: Study, needs: tuple[str, ...] = ()) -> pd.DataFram
     frames = []
     for run, rows in metrics(root, study, needs).groupby("run", sort=False):
         folder = root / "runs" / str(run)
-        timing = pd.DataFrame(read_jsonl(folder / "timing.jsonl"))[["iteration", "seconds_total"]]
+        timing = pd.DataFrame(read_rows(folder / "timing.jsonl"))[["iteration", "seconds_total"]]
         frame = rows.merge(timing, on="iteration", how="left", validate="one_to_one")
         frame.loc[frame["iteration"] == 0, "seconds_total"] = 0.0
         if frame["seconds_total"].isna().any():
@@ -84,7 +88,7 @@ def metrics(root: Path, study: Study, needs: tuple[str, ...] = ()) -> pd.DataFra
     for arm in study.arms:
         for run in arm.runs:
             path = root / "runs" / run.run / "metrics.jsonl"
-            frame = pd.DataFrame(read_jsonl(path))
+            frame = pd.DataFrame(read_rows(path))
             absent = [name for name in needs if name not in frame or frame[name].isna().all()]
             if absent:
                 raise UserError(f"{path}: no field {absent[0]!r} in any row; leave {arm.method} out of this picture")
@@ -109,10 +113,10 @@ def audit(root: Path, files: tuple[str, ...], labels: tuple[str, ...]) -> pd.Dat
     """
     rows = []
     for seed, file in enumerate(files):
-        for row in read_jsonl(root / file):
+        for row in read_rows(root / file):
             absent = [label for label in labels if label not in row["estimates"]]
             if absent:
-                known, remedy = ", ".join(row["estimates"]), f"rerun `{_command(root / file)}`"
+                known, remedy = ", ".join(row["estimates"]), f"delete it and run `{_command(root / file)}`"
                 raise UserError(f"{root / file}: no estimator {absent[0]!r}, only {known}; {remedy}")
             estimates = {f"estimate {label}": row["estimates"][label] for label in labels}
             tokens = {f"tokens {label}": row["generated_tokens"][label] for label in labels}
@@ -129,7 +133,7 @@ def generation_seconds(root: Path, study: Study) -> pd.DataFrame:
         for run in arm.runs:
             path = root / "runs" / run.run / "timing.jsonl"
             names = {"method": arm.method, "label": arm.label, "run": run.run, "seed": run.seed}
-            made = [row for row in read_jsonl(path) if "sample" in row["seconds"]]
+            made = [row for row in read_rows(path) if "sample" in row["seconds"]]
             if not made:
                 raise UserError(f"{path}: no seconds of phase 'sample'; leave {arm.method} out of this picture")
             for row in made:
@@ -188,32 +192,33 @@ def shown_context(settings: Figure | Table) -> int:
 
 
 def read_json(path: Path) -> Any:
-    """The JSON file at `path`; UserError names the command that makes it."""
-    try:
-        return json.loads(_text(path))
-    except json.JSONDecodeError as error:
-        raise UserError(f"{path}: not JSON ({error}); delete it and run `{_command(path)}`") from None
+    """Return the JSON value in a result; UserError names the command that makes it."""
+    with _remedy(path):
+        return store.read_json(path)
 
 
-def read_jsonl(path: Path) -> list[dict[str, Any]]:
-    """The rows of a JSON-lines file, at least one; UserError names file and line."""
-    rows = []
-    for number, line in enumerate(_text(path).splitlines(), start=1):
-        try:
-            rows.append(json.loads(line))
-        except json.JSONDecodeError as error:
-            remedy = f"delete it and run `{_command(path)}`"
-            raise UserError(f"{path}:{number}: not JSON ({error.msg}); {remedy}") from None
+def read_rows(path: Path) -> list[dict[str, Any]]:
+    """Return the rows of a result, at least one; UserError names the file, the line and the command that makes it."""
+    with _remedy(path):
+        rows = store.read_jsonl(path)
     if not rows:
-        raise UserError(f"{path}: empty; delete it and run `{_command(path)}`")
+        # Making it again gives the same file: what is wrong lies before it.
+        raise UserError(f"{path}: no rows; see the log of the job that wrote it, and the files that job read")
     return rows
 
 
-def _text(path: Path) -> str:
+@contextmanager
+def _remedy(path: Path) -> Iterator[None]:
+    """Add to a reader's UserError what to do about it.
+
+    A damaged result is made again by the writers of `spo.store`, which write nothing that its readers refuse.
+    """
     try:
-        return path.read_text(encoding="utf-8")
-    except FileNotFoundError:
-        raise UserError(f"{path}: missing; run `{_command(path)}`") from None
+        yield
+    except UserError as error:
+        if not path.exists():
+            raise UserError(f"{path}: missing; run `{_command(path)}`") from None
+        raise UserError(f"{error}; delete the file and run `{_command(path)}`") from None
 
 
 def _command(path: Path) -> str:

@@ -135,8 +135,14 @@ def _experiment(where: str, experiment: Experiment, study: Study) -> None:
 
 def _fits(where: str, train: Train, experiment: Experiment, study: Study) -> None:
     """Numbers of an experiment's training that must fit its dataset and model."""
+    from spo.data import trains
+
     _train(f"{where}.train", train)
     dataset = study.datasets[experiment.dataset]
+    if not trains(dataset):
+        refuse(
+            f"{where}.dataset", f"{experiment.dataset} ({dataset.source}) has a test split only; name it in evaluate_on"
+        )
     if train.validation_problems > dataset.validation:
         refuse(
             f"{where}.train.validation_problems",

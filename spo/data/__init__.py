@@ -24,6 +24,15 @@ DATASETS: dict[str, Callable[[Dataset, str], Splits]] = {
 }
 
 
+def trains(settings: Dataset) -> bool:
+    """Return True if the source has problems to train on, and not only a test split.
+
+    >>> trains(Dataset(source="gsm8k", grader="gsm8k")), trains(Dataset(source="aime24", grader="aime"))
+    (True, False)
+    """
+    return settings.source in GENERATED or "train" in given.SOURCES[settings.source].parts
+
+
 def check_settings(name: str, settings: Dataset) -> None:
     """Raise UserError if `prepare` would refuse these settings before reading or drawing anything."""
     if settings.source not in DATASETS:
@@ -64,6 +73,9 @@ def prepare(name: str, settings: Dataset, output: Path) -> None:
 
 
 def load_problems(path: Path) -> list[Problem]:
-    """The problems of one split file, in order; raises UserError naming file and line of a bad row."""
+    """Return the problems of one split file, in order; UserError for a bad row, or if there is none."""
     rows = store.read_jsonl(path, required=("id", "question", "answer"))
+    if not rows:
+        dataset, split = path.parent.name, path.stem
+        raise UserError(f"{path}: no problems; dataset {dataset} has no {split} split, name one that has")
     return [Problem(row["id"], row["question"], row["answer"]) for row in rows]

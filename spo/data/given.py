@@ -47,12 +47,12 @@ class Source:
 
 
 def load(settings: Dataset, name: str, source: Source) -> Splits:
-    """Read `source`; validation is drawn from the training rows with `settings.seed`, the rest keeps its order.
+    """Read `source`; draw validation from the training rows with `settings.seed`; keep the order of the rest.
 
     Training rows whose question is also a test question, or an earlier training question, and rows with an empty
     answer are dropped and counted in the notes. Demonstrations are the worked solutions of the training split. Raises
-    UserError for missing files, malformed rows (`file:line: what`), a hub out of reach, or sizes that the source does
-    not have.
+    UserError for missing files, malformed rows (`file:line: what`), a hub out of reach, a split without problems, or
+    sizes that the source does not have.
     """
     check_settings(settings, name)
     notes: dict[str, object] = {"path": settings.path} if settings.path else {"hub": source.hub}
@@ -68,6 +68,11 @@ def load(settings: Dataset, name: str, source: Source) -> Splits:
             problems[split].append(Problem(f"{name}-{split}-{index}", question, answer))
             if solution is not None:
                 solutions[problems[split][-1].id] = solution
+        if not problems[split]:
+            without = notes["rows_without_answer"]
+            reason = f" (rows without an answer: {without})" if without else ""
+            where = ", ".join(part.stem if settings.path else part.hub for part in source.parts[split])
+            raise UserError(f"datasets.{name}.path: no problem for the {split} split in {where}{reason}")
 
     test_questions = {normalised(problem.question) for problem in problems["test"]}
     leaked = sum(normalised(problem.question) in test_questions for problem in problems["train"])
@@ -91,10 +96,21 @@ def load(settings: Dataset, name: str, source: Source) -> Splits:
         validation = _some(settings, name, "validation", unique, settings.validation)
         held_out = {problem.id for problem in validation}
         rest = [problem for problem in unique if problem.id not in held_out]
+        if not rest:
+            raise UserError(
+                f"datasets.{name}.validation: {settings.validation} takes all {len(unique)} training problems; "
+                "leave some to train on"
+            )
         train = _some(settings, name, "train", rest, settings.train)
+    solved = [problem for problem in train if problem.id in solutions]
+    if settings.demonstrations > len(solved):
+        raise UserError(
+            f"datasets.{name}.demonstrations: {settings.demonstrations} asked for, only {len(solved)} training "
+            "problems have a worked solution"
+        )
     demonstrations = [
         {"id": problem.id, "question": problem.question, "response": solutions[problem.id]}
-        for problem in train[: settings.demonstrations]
+        for problem in solved[: settings.demonstrations]
     ]
     return Splits(train, validation, test, demonstrations, notes)
 

@@ -40,7 +40,8 @@ def run(
             rows += store.read_jsonl(path)
             print(f"{output}: {min(len(problems), (number + 1) * size)}/{len(problems)} problems", flush=True)
         store.write_jsonl(output, rows)
-        shutil.rmtree(folder)
+        if parts:  # without problems there is no such folder
+            shutil.rmtree(folder)
 
 
 def _predict(

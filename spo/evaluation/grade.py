@@ -70,7 +70,7 @@ def grade_file(source: Path, grader: Grader, output: Path) -> None:
     order. Good lines are written even if there are bad ones; then UserError `source:line: reason` names the first.
     """
     rows, bad = [], []
-    for row in store.good_rows(source, bad, check=_check, constant=float):
+    for row in store.good_rows(source, bad, check=_check, finite=False):
         verdict = grader.grade(row["answer"], row["response"])
         found = {"correct": verdict.correct, "extracted": verdict.extracted, "reason": verdict.reason}
         rows.append(row | found | {"grader": grader.name, "version": grader.version})

@@ -82,6 +82,24 @@ def test_byte_order_mark_blank_lines_and_carriage_returns_are_passed_over(tmp_pa
     assert read_jsonl(path, ("id",)) == [{"id": 1}, {"id": 2}]
 
 
+@pytest.mark.parametrize("character", ["\u2028", "\u2029", "\u0085", "\x0b", "\x0c"])
+def test_read_jsonl_keeps_characters_that_only_look_like_line_ends(tmp_path, character):
+    path = tmp_path / "a.jsonl"
+    raw = character if character >= " " and character != "\x7f" else json.dumps(character)[1:-1]
+    path.write_bytes(f'{{"id": "a{raw}b"}}\n{{"id": "c"}}'.encode())
+    assert read_jsonl(path) == [{"id": f"a{character}b"}, {"id": "c"}]
+
+
+@pytest.mark.parametrize("end", ["\n", "\r\n", "\r"])
+def test_read_jsonl_takes_every_line_end_and_marks_of_files_put_together(tmp_path, end):
+    path = tmp_path / "a.jsonl"
+    path.write_bytes(end.join(['\ufeff{"id": 1}', "", '\ufeff{"id": 2}', "x"]).encode())
+    with pytest.raises(UserError, match=r"a\.jsonl:4: not valid JSON"):
+        read_jsonl(path)
+    path.write_bytes(end.join(['\ufeff{"id": 1}', "", '\ufeff{"id": 2}']).encode())
+    assert read_jsonl(path) == [{"id": 1}, {"id": 2}]
+
+
 @pytest.mark.parametrize(
     ("line", "reason"),
     [
@@ -92,6 +110,8 @@ def test_byte_order_mark_blank_lines_and_carriage_returns_are_passed_over(tmp_pa
         (b'{"id": 1}', "field 'answer' is missing or null"),
         (b'{"id": 1, "answer": null}', "field 'answer' is missing or null"),
         (b'{"id": 1, "answer": NaN}', "not valid JSON: NaN is not a number"),
+        (b'{"id": 1, "answer": 1e999}', "not valid JSON: 1e999 is too large a number"),
+        (b'{"id": 1, "answer": {"a": 1, "b": 2, "b": 2}}', "key 'b' is given twice"),
         (b'{"id": "\xff"}', "not UTF-8 at byte 8"),
         (b"[" * 100_000, "not valid JSON: nested too deeply"),
     ],

@@ -345,7 +345,7 @@ def test_credit_error_is_paired_over_tokens_and_drawn_over_problems_and_seeds(tm
 
 def test_an_audit_without_the_estimator_or_with_too_little_is_one_line(tmp_path):
     file = audited(tmp_path, 1, [("p1", 0.5, 0.5, 0.0)])
-    with pytest.raises(UserError, match=r"s1\.jsonl: no estimator 'C', only A 1, B's; rerun `snakemake"):
+    with pytest.raises(UserError, match=r"s1\.jsonl: no estimator 'C', only A 1, B's; delete it and run `snakemake"):
         claims.credit_error(tmp_path, dataclasses.replace(of_audit(file), first="C"))
     with pytest.raises(UserError, match=r"s1\.jsonl: fewer than two problems in the audits of all seeds"):
         claims.credit_error(tmp_path, of_audit(file))

@@ -6,6 +6,7 @@ import json
 import numpy as np
 import pytest
 
+from spo import store
 from spo.analysis import results
 from spo.analysis.slices import Figure, PaperNumber
 from spo.errors import UserError
@@ -80,11 +81,14 @@ def test_benchmarks_read_rules_and_unmeasured_memory(tmp_path):
             None,
             r"score\.json: missing; run `snakemake --cores all .*score\.json`",
         ),
-        ("evals/pupil/stories/greedy/score.json", "{", r"score\.json: not JSON"),
-        ("evals/pupil/stories/greedy/score.json", '{"contexts": {"64": {}}}', r"no context 128, only 64; rerun"),
+        ("evals/pupil/stories/greedy/score.json", "{", r"score\.json: not valid JSON"),
+        (
+            "evals/pupil/stories/greedy/score.json",
+            '{"contexts": {"64": {}}}',
+            r"no context 128, only 64; delete it and run",
+        ),
         ("evals/pupil/stories/greedy/graded.jsonl", None, r"graded\.jsonl: missing"),
-        ("evals/pupil/stories/greedy/graded.jsonl", "", r"graded\.jsonl: empty"),
-        ("evals/pupil/stories/greedy/graded.jsonl", '{"context": 1}\n{"con', r"graded\.jsonl:2: not JSON"),
+        ("evals/pupil/stories/greedy/graded.jsonl", '{"context": 1}\n{"con', r"graded\.jsonl:2: not valid JSON"),
         ("evals/pupil/stories/greedy/graded.jsonl", '{"context": 1}\n', r"no rows at context 256"),
         ("runs/pupil-stories-grpo-s1/metrics.jsonl", None, r"metrics\.jsonl: missing"),
         ("runs/pupil-stories-grpo-s1/timing.jsonl", None, r"timing\.jsonl: missing"),
@@ -103,6 +107,20 @@ def test_a_missing_or_broken_file_is_one_line_with_the_remedy(finished, path, co
         results.curves(root, study)
     assert "\n" not in str(caught.value)
     assert "snakemake --cores all" in str(caught.value)
+
+
+def test_read_rows_of_a_file_without_rows_does_not_advise_to_make_it_again(tmp_path):
+    (tmp_path / "graded.jsonl").write_text("\n")
+    with pytest.raises(UserError, match=r"graded\.jsonl: no rows; see the log of the job") as caught:
+        results.read_rows(tmp_path / "graded.jsonl")
+    assert "snakemake" not in str(caught.value)
+
+
+def test_correctness_reads_responses_with_separators_of_lines(tmp_path):
+    study = make_study(("grpo",), seeds=1, contexts=(256,))
+    verdict = {"problem_id": "p", "sample": 0, "context": 256, "correct": True, "response": "a\u2028b\u0085c\x0cd"}
+    store.write_jsonl(results.evaluation(tmp_path, study, "pupil-stories-grpo-s1") / "graded.jsonl", [verdict])
+    assert results.correctness(tmp_path, study, study.arms[0], 256).tolist() == [[1.0]]
 
 
 def test_missing_benchmarks_are_one_line(tmp_path):

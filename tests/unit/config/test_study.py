@@ -338,6 +338,13 @@ ONE = "experiments.one"
         ),
         ({"experiments": {"one": {"model": "tinny"}}}, f"{ONE}.model: unknown model tinny (did you mean tiny?)"),
         ({"experiments": {"one": {"dataset": "tails"}}}, f"{ONE}.dataset: unknown dataset tails (did you mean tales?)"),
+        (
+            {
+                "datasets": {"exam": {"source": "aime24", "grader": "aime"}},
+                "experiments": {"one": {"dataset": "exam", "evaluate_on": ["tales"]}},
+            },
+            f"{ONE}.dataset: exam (aime24) has a test split only; name it in evaluate_on",
+        ),
         ({"experiments": {"one": {"evaluate_on": ["talez"]}}}, f"{ONE}.evaluate_on: unknown dataset talez"),
         ({"experiments": {"one": {"methods": ["gpro"]}}}, f"{ONE}.methods: unknown method gpro (did you mean grpo?)"),
         ({"experiments": {"one": {"methods": ["grpo", "chain", "grpo"]}}}, f"{ONE}.methods: names something twice"),

@@ -14,7 +14,7 @@ from spo.settings import Dataset
 
 
 def gsm8k(path, **changes) -> Dataset:
-    sizes = {"validation": 2, "demonstrations": 100}
+    sizes = {"validation": 2, "demonstrations": 28}
     return Dataset(source="gsm8k", grader="gsm8k", path=str(path), **{**sizes, **changes})
 
 
@@ -26,7 +26,8 @@ def row(number: int) -> dict[str, str]:
 
 
 def write(folder: Path, train=None, test=None) -> Path:
-    for name, rows in {"train": train or map(row, range(30)), "test": test or map(row, range(100, 105))}.items():
+    whole = {"train": map(row, range(30)), "test": map(row, range(100, 105))}
+    for name, rows in (whole | {k: v for k, v in {"train": train, "test": test}.items() if v is not None}).items():
         lines = [item if isinstance(item, str) else json.dumps(item) for item in rows]
         (folder / f"{name}.jsonl").write_text("".join(f"{line}\n" for line in lines))
     return folder
@@ -57,6 +58,34 @@ def test_sizes_are_cut_and_too_large_ones_refused(tmp_path):
     assert [len(splits.train), len(splits.test), len(splits.demonstrations)] == [7, 3, 4]
     with pytest.raises(UserError, match=r"datasets\.g\.test: 6 asked for, only 5 there"):
         DATASETS["gsm8k"](gsm8k(tmp_path, test=6), "g")
+
+
+@pytest.mark.parametrize(
+    ("files", "changes", "message"),
+    [
+        ({"test": []}, {}, r"datasets\.g\.path: no problem for the test split in test$"),
+        ({"train": []}, {}, r"datasets\.g\.path: no problem for the train split in train$"),
+        ({"test": ["", "  "]}, {}, r"no problem for the test split in test$"),
+        ({}, {"validation": 30}, r"datasets\.g\.validation: 30 takes all 30 training problems"),
+        ({}, {"validation": 31}, r"datasets\.g\.validation: 31 asked for, only 30 there"),
+        ({}, {"train": 29}, r"datasets\.g\.train: 29 asked for, only 28 there"),
+        ({}, {"demonstrations": 29}, r"datasets\.g\.demonstrations: 29 asked for, only 28 training problems have"),
+    ],
+)
+def test_a_split_without_problems_or_with_too_few_is_refused(tmp_path, files, changes, message):
+    write(tmp_path, **files)
+    with pytest.raises(UserError, match=message):
+        DATASETS["gsm8k"](gsm8k(tmp_path, **changes), "g")
+
+
+def test_rows_without_an_answer_leave_no_split_empty(tmp_path):
+    for stem, problem in (("math/train", "a"), ("math/test", "b"), ("math500/test", "b")):
+        (tmp_path / stem).parent.mkdir(exist_ok=True)
+        answer = "" if stem.startswith("math500") else "1"
+        (tmp_path / f"{stem}.jsonl").write_text(json.dumps({"problem": problem, "solution": "s", "answer": answer}))
+    settings = Dataset(source="math", grader="math", path=str(tmp_path), validation=1)
+    with pytest.raises(UserError, match=r"for the test split in math500/test \(rows without an answer: 1\)"):
+        DATASETS["math"](settings, "m")
 
 
 def test_gzip_and_variables_in_the_path(tmp_path, monkeypatch):

@@ -51,6 +51,13 @@ def test_a_bad_problem_row_is_named(tmp_path):
         data.load_problems(path)
 
 
+def test_load_problems_refuses_a_file_without_any(tmp_path):
+    path = tmp_path / "aime" / "validation.jsonl"
+    store.write_jsonl(path, [])
+    with pytest.raises(UserError, match=r"validation\.jsonl: no problems; dataset aime has no validation split"):
+        data.load_problems(path)
+
+
 def problem(identity: str, question: str, answer: str = "1") -> Problem:
     return Problem(identity, question, answer)
 
