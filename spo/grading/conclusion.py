@@ -21,17 +21,18 @@ def final_line(answer: str, response: str) -> Verdict:
 def gsm8k_official(answer: str, response: str) -> Verdict:
     """The official rule (spec §7.1): string equality after removing commas from the response's answer only.
 
-    14 of the 1,319 test answers contain a comma and can never be matched. A response with two or more `####` is wrong
-    with reason `several conclusions`, for which `spo.grading.reward` gives -2; the check comes before all others.
+    The answer is what follows the first four `#` in a row, so that `##### 42` answers `# 42`. 14 of the 1,319 test
+    answers contain a comma and can never be matched. A response with two or more `####` is wrong with reason
+    `several conclusions`, for which `spo.grading.reward` gives -2; the check comes before all others.
 
     >>> gsm8k_official("1,080", "#### 1,080").correct, gsm8k_official("5", "#### 5.0").correct
     (False, False)
     """
-    before, mark, after = response.rpartition(MARK)
-    found = after.strip() if mark else None
-    if MARK in before:
+    _, *conclusions = response.split(MARK)
+    found = conclusions[-1].strip() if conclusions else None
+    if len(conclusions) > 1:
         return Verdict(False, shown(found), SEVERAL)
-    return _verdict(found, found is not None and found.replace(",", "").strip().lower() == answer.strip().lower())
+    return _verdict(found, found is not None and found.replace(",", "").lower() == answer.strip().lower())
 
 
 def _conclusion(response: str) -> str | None:

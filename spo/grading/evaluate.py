@@ -75,6 +75,19 @@ def rounds_to(first: tuple, decimal: str) -> bool:
         return bool(abs(_inexact(value) - mpmath.mpf(decimal)) <= mpmath.mpf(10) ** -len(decimal.partition(".")[2]) / 2)
 
 
+def close(first: tuple, second: tuple, tolerance: str = "0.001") -> bool:
+    """Whether two real constants differ by at most `tolerance`, or by a billionth of the larger one.
+
+    >>> close(("^", ("number", "2"), ("/", ("number", "1"), ("number", "2"))), ("number", "1.414"))
+    True
+    """
+    with mpmath.workdps(DIGITS):
+        a, b = _inexact(_value(first, {})), _inexact(_value(second, {}))
+        if isinstance(a, mpmath.mpc) or isinstance(b, mpmath.mpc):
+            raise NoValue("a complex number has no place on the line")
+        return bool(abs(a - b) <= max(mpmath.mpf(tolerance), max(abs(a), abs(b)) * mpmath.mpf("1e-9")))
+
+
 def _equal(a: Value, b: Value) -> bool:
     if isinstance(a, Fraction) and isinstance(b, Fraction):
         return a == b

@@ -31,8 +31,8 @@ _worker: tuple[int, subprocess.Popen] | None = None  # with the id of the proces
 def ask(kind: str, first: tuple, second: tuple | str) -> str:
     """`equal` or `different`, or why there is no answer: `timeout`, `memory`.
 
-    `kind` is `value` (do two trees of `parse` agree?), `ratio` (up to a constant factor?) or `rounds to` (`second` is
-    then a decimal number).
+    `kind` is `value` (do two trees of `parse` agree?), `ratio` (up to a constant factor?), `close` (two
+    constants within 0.001?) or `rounds to` (`second` is then a decimal number).
 
     >>> ask("value", ("^", ("number", "2"), ("number", "3")), ("number", "8"))
     'equal'

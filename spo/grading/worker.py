@@ -29,6 +29,8 @@ def main() -> None:
         try:
             if kind == "rounds to":
                 answer = evaluate.rounds_to(_tree(first), second)
+            elif kind == "close":
+                answer = evaluate.close(_tree(first), _tree(second))
             else:
                 answer = evaluate.same(_tree(first), _tree(second), ratio=kind == "ratio")
             print("equal" if answer else "different", flush=True)

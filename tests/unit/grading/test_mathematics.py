@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from spo.grading import GRADERS, reward
+from spo.grading import GRADERS
 from spo.grading.equal import compare
 from spo.grading.final import boxes, final_answers
 from spo.grading.parse import parse
@@ -130,26 +130,3 @@ def test_aime_answers_ignore_leading_zeros(number):
     for answer in (str(number), f"{number:03d}"):
         assert grade(answer, rf"\boxed{{{number}}}").correct and grade(answer, rf"\boxed{{{number:03d}}}").correct
         assert not grade(answer, rf"\boxed{{{number + 1}}}").correct
-
-
-OFFICIAL = [
-    ("0.333", r"\boxed{\frac13}", True, "equal"),  # within 1e-3
-    ("50", r"\boxed{0.5}", True, "equal"),  # a per cent variant
-    (r"2\sqrt2", r"\boxed{\sqrt{8}}", True, "equal"),
-    ("7", r"\boxed{6} \boxed{7}", True, "equal"),  # the last of all boxes
-    ("7", r"\boxed{7} \boxed{8}", False, "different"),
-    (r"3 \text{ and } 4", r"\boxed{3} \boxed{4}", True, "equal"),
-    (r"3 \text{ and } 4", r"\boxed{4}", False, "different"),
-    ("x+1", "The final answer is $1+x$. I hope it is correct.", True, "equal"),
-    ("7", "Hence the answer is 7.", True, "equal"),
-    ("7", "3 and 7", True, "equal"),  # the last number, so that a text cut off can be right
-    ("7", "none", False, "no answer"),
-    ("7", "#### 7\n#### 7", False, "several conclusions"),
-]
-
-
-@pytest.mark.parametrize(("answer", "response", "correct", "reason"), OFFICIAL)
-def test_the_official_rule_for_math(answer, response, correct, reason):
-    verdict = GRADERS["math_official"].grade(answer, response)
-    assert (verdict.correct, verdict.reason) == (correct, reason)
-    assert reward(verdict) == (-2.0 if reason == "several conclusions" else float(correct))
