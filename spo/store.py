@@ -10,6 +10,7 @@ import json
 import math
 import os
 import re
+import stat
 import sys
 import zlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -21,6 +22,7 @@ import numpy as np
 
 from spo.errors import RunFailure, UserError
 
+_MOST_LINKS = 40  # one after the other; as many as the kernel follows
 _ID = re.compile(r"[a-z0-9][a-z0-9._-]{0,99}")
 
 
@@ -39,21 +41,27 @@ def check_id(name: str) -> str:
 def write_bytes(path: str | Path, data: bytes) -> None:
     """Put `data` at `path` atomically: a reader, or a run that resumes, sees the old file or the new one, never a part.
 
-    Makes the folders above it. Raises RunFailure where the system refuses (full disk, no permission).
+    Makes the folders above it. A link stays, and its target is replaced; a device, a pipe or an open descriptor such as
+    `/dev/stdout` is written to. Raises RunFailure where the system refuses (full disk, no permission).
     """
     path = Path(path)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with open(temporary, "wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-        _sync_folder(path.parent)
+        descriptor = _descriptor(path)
+        if descriptor is not None or _is_special(path):
+            _write_through(descriptor if descriptor is not None else os.open(path, os.O_WRONLY), data)
+        else:
+            _replace(Path(os.path.realpath(path)) if path.is_symlink() else path, data)
     except OSError as error:
-        _discard(temporary)
         raise RunFailure(f"cannot write {path} ({len(data)} bytes): {error.strerror or error}") from error
+
+
+def is_standard_output(path: str | Path) -> bool:
+    """Whether what is written to `path` appears on this process's standard output."""
+    try:
+        return os.path.samestat(os.stat(path), os.fstat(1))
+    except OSError:
+        return False
 
 
 def write_text(path: str | Path, text: str) -> None:
@@ -235,6 +243,52 @@ def _plain(value: Any) -> Any:
 
 def _refuse_constant(name: str) -> NoReturn:
     raise ValueError(f"not valid JSON: {name} is not a number")
+
+
+def _replace(path: Path, data: bytes) -> None:
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        with open(temporary, "wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+        _sync_folder(path.parent)
+    except OSError:
+        _discard(temporary)
+        raise
+
+
+def _is_special(path: Path) -> bool:
+    """Whether `path`, or what it links to, exists and is neither a file nor a folder: a device, a pipe, a socket."""
+    try:
+        mode = path.stat().st_mode
+    except FileNotFoundError:
+        return False
+    return not (stat.S_ISREG(mode) or stat.S_ISDIR(mode))
+
+
+def _descriptor(path: Path) -> int | None:
+    """A copy of the open descriptor of this process that `path` stands for: `/dev/stdout`, `/dev/fd/3`, links to them.
+
+    Opening such a path anew would begin at the start of a file to which a shell appends.
+    """
+    own = Path(f"/proc/{os.getpid()}/fd")
+    for _ in range(_MOST_LINKS):
+        folder = Path(os.path.realpath(path.parent))
+        if folder == own and path.name.isdecimal():
+            for stream in filter(None, (sys.stdout, sys.stderr)):
+                stream.flush()
+            return os.dup(int(path.name))
+        if not path.is_symlink():
+            return None
+        path = folder / os.readlink(path)
+    return None
+
+
+def _write_through(descriptor: int, data: bytes) -> None:
+    with os.fdopen(descriptor, "wb") as file:
+        file.write(data)
 
 
 def _sync_folder(folder: Path) -> None:

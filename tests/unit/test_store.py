@@ -9,6 +9,7 @@ import resource
 import signal
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import numpy as np
@@ -19,6 +20,8 @@ from hypothesis import strategies as st
 from spo.errors import RunFailure, UserError
 from spo.store import check_id, read_json, read_jsonl, sha256_file, write_bytes, write_json, write_jsonl, write_text
 from spo.types import Problem
+
+PYTHON = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])}
 
 
 def test_folders_are_made_and_nothing_else_is_left(tmp_path):
@@ -196,3 +199,60 @@ def test_files_get_ordinary_permissions(tmp_path):
     write_text(tmp_path / "a", "x")
     (tmp_path / "b").write_text("x")
     assert os.stat(tmp_path / "a").st_mode == os.stat(tmp_path / "b").st_mode
+
+
+def test_write_bytes_writes_to_a_pipe_and_leaves_it_a_pipe(tmp_path):
+    pipe, got = tmp_path / "pipe", []
+    os.mkfifo(pipe)
+    reader = threading.Thread(target=lambda: got.append(pipe.read_bytes()), daemon=True)
+    reader.start()
+    write_text(pipe, "all of it\n")
+    reader.join(timeout=30)
+    assert got == [b"all of it\n"]
+    assert pipe.is_fifo() and list(tmp_path.iterdir()) == [pipe]
+
+
+def test_write_bytes_writes_to_a_device(tmp_path):
+    link = tmp_path / "link"
+    link.symlink_to("/dev/null")
+    for path in (link, Path("/dev/null")):
+        write_text(path, "gone")
+    assert link.is_symlink() and Path("/dev/null").is_char_device()
+
+
+@pytest.mark.parametrize("exists", [True, False])
+def test_write_bytes_replaces_what_a_link_points_to(tmp_path, exists):
+    (tmp_path / "far").mkdir()
+    target, link, second = tmp_path / "far" / "target", tmp_path / "link", tmp_path / "second"
+    if exists:
+        target.write_text("old")
+    link.symlink_to(Path("far") / "target")
+    second.symlink_to("link")
+    write_text(second, "new")
+    assert second.is_symlink() and link.is_symlink() and not target.is_symlink()
+    assert target.read_text() == "new"
+    assert list(target.parent.iterdir()) == [target]
+
+
+def test_write_bytes_to_a_link_that_leads_to_itself_is_one_error(tmp_path):
+    link = tmp_path / "link"
+    link.symlink_to("link")
+    with pytest.raises(RunFailure, match="cannot write"):
+        write_text(link, "x")
+
+
+@pytest.mark.parametrize("name", ["/dev/stdout", "/dev/fd/1", "/proc/self/fd/1", "link"])
+def test_write_bytes_to_standard_output_appends_where_the_shell_appends(tmp_path, name):
+    log = tmp_path / "log"
+    log.write_text("before\n")
+    (tmp_path / "link").symlink_to("/dev/stdout")
+    code = f"from spo.store import write_text\nprint('first')\nwrite_text({name!r}, 'second\\n')\nprint('third')"
+    with log.open("a") as file:
+        subprocess.run([sys.executable, "-c", code], stdout=file, cwd=tmp_path, env=PYTHON, check=True)
+    assert log.read_text() == "before\nfirst\nsecond\nthird\n"
+
+
+def test_write_bytes_to_standard_output_reaches_a_pipe(tmp_path):
+    code = "from spo.store import write_text\nwrite_text('/dev/stdout', 'x' * 200_000)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, env=PYTHON, check=True)
+    assert done.stdout == b"x" * 200_000 and done.stderr == b""
