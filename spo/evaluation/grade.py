@@ -6,12 +6,15 @@ A shorter context sees exactly a prefix of what the longest one saw.
 from __future__ import annotations
 
 import json
+import sys
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from spo import store
 from spo.errors import UserError
 from spo.grading import Grader
+from spo.grading.verdicts import DIFFERENT, EQUAL, MISSING
 from spo.types import Grade
 
 
@@ -68,6 +71,7 @@ def grade_file(source: Path, grader: Grader, output: Path) -> None:
 
     Lines (gzip or plain) are JSON objects with the texts `answer` and `response`; other fields are kept, and so is the
     order. Good lines are written even if there are bad ones; then UserError `source:line: reason` names the first.
+    A summary is printed, on standard error if the lines go to standard output.
     """
     rows, bad = [], []
     for row in store.good_rows(source, bad, check=_check, finite=False):
@@ -75,8 +79,22 @@ def grade_file(source: Path, grader: Grader, output: Path) -> None:
         found = {"correct": verdict.correct, "extracted": verdict.extracted, "reason": verdict.reason}
         rows.append(row | found | {"grader": grader.name, "version": grader.version})
     store.write_jsonl(output, rows)
+    print(summary(rows), file=sys.stderr if store.is_standard_output(output) else sys.stdout, flush=True)
     if bad:
         raise UserError(f"{store.first_of(bad)}; the {len(rows)} good lines are graded in {output}")
+
+
+def summary(rows: Sequence[Mapping[str, object]]) -> str:
+    """How many graded rows are right, state no answer, or were stopped or punished, in one line.
+
+    >>> summary([{"reason": reason} for reason in ("equal", "different", "no answer", "equal", "timeout")])
+    '5 graded: 2 right, 1 without answer, 1 timeout'
+    """
+    counts = Counter(row["reason"] for row in rows)
+    right, missing = counts.pop(EQUAL, 0), counts.pop(MISSING, 0)
+    counts.pop(DIFFERENT, None)
+    others = "".join(f", {count} {reason}" for reason, count in sorted(counts.items()))
+    return f"{len(rows)} graded: {right} right, {missing} without answer{others}"
 
 
 def _check(row: Mapping[str, object]) -> None:
