@@ -49,6 +49,7 @@ ROOMS = {
             "spo.data:check_settings",
             "spo.grading:GRADERS",
             "spo.policy:BACKENDS",
+            "spo.policy.model_folder",
             "spo.credit.partition:PARTITIONS",
         ),
     ),
@@ -137,6 +138,7 @@ LIGHT = (
     "spo.grading",
 )
 LIGHT += ("spo.data", "spo.policy", "spo.credit.partition", "spo.analysis.slices")
+LIGHT += ("spo.policy.model_folder", "spo.policy.architecture", "spo.policy.tensor_files")
 
 
 def test_what_a_dry_run_imports_is_light() -> None:
