@@ -28,7 +28,7 @@ def evaluation(root: Path, study: Study, run: str) -> Path:
 def scores(root: Path, study: Study) -> pd.DataFrame:
     """One row for each run (the base included) and context: method, label, run, seed, context, and what score.json has.
 
-    `accuracy`, `low`, `high` and `truncated` are fractions; `n` counts problems times samples.
+    `accuracy`, `low`, `high` and `truncated` are fractions; `n` counts problems.
     """
     rows = []
     for arm in arms(study):

