@@ -53,6 +53,17 @@ def span(counts: list[int], noun: str) -> str:
     return f"{low}{f'–{high}' if high > low else ''} {noun}{'s' if high > 1 else ''}"
 
 
+def validated(settings: Figure | Table) -> str:
+    """Return the name of the validation accuracy shown, with its sampling.
+
+    >>> validated(Figure(draw="overfitting", title="T", metric="validation_sampled_accuracy", sampled="2 samples"))
+    'Sampled accuracy (2 samples)'
+    """
+    if settings.metric == "validation_accuracy":
+        return "Greedy accuracy"
+    return f"Sampled accuracy ({settings.sampled})" if settings.sampled else "Sampled accuracy"
+
+
 def variants(study: Study) -> str:
     """What each variant changes in its method, such as `GRPO + mask: GRPO with loss.probability_mask 0.9.`"""
     changed = [

@@ -101,33 +101,34 @@ def context_gain(root: Path, evidence: Evidence) -> Effect:
     return _points(evidence, stats.paired_difference(first, second), first.shape[1], "problems")
 
 
-# ---- learning curves: one number a run, Welch's t-test over seeds ----------------------------------------------------
+# ---- learning curves of `evidence.metric`: one number a run, Welch's t-test over seeds -------------------------------
 
 
 def accuracy_at_equal_seconds(root: Path, evidence: Evidence) -> Effect:
-    """Greedy validation accuracy at the longest training time that every run of both reaches, points; Welch."""
+    """Validation accuracy at the longest training time that every run of both reaches, points; Welch."""
     effect, place = _at_equal(root, evidence, "seconds")
     return effect._replace(remark=f"at {place:.0f} s")
 
 
 def accuracy_at_equal_tokens(root: Path, evidence: Evidence) -> Effect:
-    """Greedy validation accuracy at the most generated tokens that every run of both reaches, points; Welch."""
+    """Validation accuracy at the most generated tokens that every run of both reaches, points; Welch."""
     effect, place = _at_equal(root, evidence, "tokens")
     return effect._replace(remark=f"at {place / 1e6:.2g} million tokens")
 
 
 def late_accuracy(root: Path, evidence: Evidence) -> Effect:
-    """Mean greedy accuracy of the last validations (`results.late`), points; Welch."""
-    curves = results.metrics(root, evidence.study, ("validation_accuracy",))
-    late = results.late(curves)
+    """Mean accuracy of the last validations (`results.late`), points; Welch."""
+    curves = results.metrics(root, evidence.study, (evidence.metric,))
+    late = results.late(curves, evidence.metric)
     return _points(evidence, stats.difference_of_runs(*_by_arm(evidence, late)), _problems(curves), "problems")
 
 
 def _at_equal(root: Path, evidence: Evidence, column: str) -> tuple[Effect, float]:
-    curves = results.curves(root, evidence.study).dropna(subset="validation_accuracy")
+    metric = evidence.metric
+    curves = results.curves(root, evidence.study, (metric,)).dropna(subset=metric)
     place = float(curves.groupby("run")[column].max().min())
-    reached = curves.sort_values("iteration").groupby("run")[[column, "validation_accuracy"]]
-    values = reached.apply(lambda run: np.interp(place, run[column], run["validation_accuracy"]))
+    reached = curves.sort_values("iteration").groupby("run")[[column, metric]]
+    values = reached.apply(lambda run: np.interp(place, run[column], run[metric]))
     difference = stats.difference_of_runs(*_by_arm(evidence, values))
     return _points(evidence, difference, _problems(curves), "problems"), place
 
@@ -174,14 +175,14 @@ def distinct_fall(root: Path, evidence: Evidence) -> Effect:
 
 
 def validation_fall(root: Path, evidence: Evidence) -> Effect:
-    """Greedy validation accuracy at its best minus the last, points.
+    """Validation accuracy at its best minus the last, points.
 
     Deviation: when it is best, the other seeds say, because the best of a run's own validations is too high by chance:
     simulated with three seeds of 18 flat, noisy validations, that fall is above 0 in 33 of 100 studies, this one in 4.
     Of a single run it is its own best, without interval.
     """
-    curves = results.metrics(root, evidence.study, ("validation_accuracy",))
-    runs = curves.pivot(index="run", columns="iteration", values="validation_accuracy").to_numpy()
+    curves = results.metrics(root, evidence.study, (evidence.metric,))
+    runs = curves.pivot(index="run", columns="iteration", values=evidence.metric).to_numpy()
     falls = []
     for place, own in enumerate(runs):
         others = np.delete(runs, place, axis=0) if len(runs) > 1 else runs

@@ -18,14 +18,14 @@ from spo.errors import UserError
 MEASURED = {
     "accuracy": "test accuracy{context}: {first} − {second}",
     "context_gain": "lead of {first} over {second}, shortest − longest context",
-    "accuracy_at_equal_seconds": "validation accuracy at equal time: {first} − {second}",
-    "accuracy_at_equal_tokens": "validation accuracy at equal tokens: {first} − {second}",
-    "late_accuracy": "last validation accuracies: {first} − {second}",
+    "accuracy_at_equal_seconds": "{validation} at equal time: {first} − {second}",
+    "accuracy_at_equal_tokens": "{validation} at equal tokens: {first} − {second}",
+    "late_accuracy": "last {validations}: {first} − {second}",
     "points_per_trajectory": "sampling points saved: {first} against {second}",
     "generation_seconds": "generation time saved: {first} against {second}",
     "training_rise": "rise of training accuracy: {first}",
     "distinct_fall": "fall of distinct responses: {first}",
-    "validation_fall": "fall from the best validation accuracy: {first}",
+    "validation_fall": "fall from the best {validation}: {first}",
     "credit_error": "squared error of advantages: {second} − {first}",
 }
 #: Each rule in words; `above` is judged first by what replicates, then by what does not.
@@ -106,7 +106,9 @@ def _measured(part: Evidence) -> str:
     labels = {arm.method: arm.label for arm in results.arms(part.study)} if part.study else {}
     first, second = (labels.get(name, name) for name in (part.first, part.second))
     shown = f" at {_context(part)} tokens" if part.study and len(part.study.contexts) > 1 else ""
-    return MEASURED[part.statistic].format(first=first, second=second, context=shown)
+    sampled = "" if part.metric == "validation_accuracy" else "sampled "
+    validated = {"validation": f"{sampled}validation accuracy", "validations": f"{sampled}validation accuracies"}
+    return MEASURED[part.statistic].format(first=first, second=second, context=shown, **validated)
 
 
 def _context(part: Evidence) -> int | str:

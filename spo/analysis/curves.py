@@ -10,7 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure as Canvas
 
 from spo.analysis import captions, results, stats, style
-from spo.analysis.slices import Arm, Axis, Figure
+from spo.analysis.slices import Arm, Axis, Figure, Metric
 from spo.analysis.style import Drawn
 
 #: With more methods than this, single seeds are left out of the picture, not out of the CSV, so that means can be read.
@@ -19,8 +19,8 @@ MOST_ARMS_WITH_SEED_LINES = 4
 
 def learning_curves(settings: Figure, root: Path) -> Drawn:
     """Validation accuracy of each method over seconds of training, generated tokens and iterations, one panel each."""
-    curves = results.curves(root, settings.study, ("validation_accuracy",))
-    parts = [curve_table(settings.study.arms, curves, axis) for axis in settings.x]
+    curves = results.curves(root, settings.study, (settings.metric,))
+    parts = [curve_table(settings.study.arms, curves, axis, settings.metric) for axis in settings.x]
     table = pd.concat(parts, ignore_index=True)
     panels = len(settings.x)
     width = style.WIDE_INCHES if panels == 1 else style.FULL_INCHES
@@ -41,10 +41,13 @@ def learning_curves(settings: Figure, root: Path) -> Drawn:
     return Drawn(canvas, table, _curve_caption(settings, n))
 
 
-def curve_table(arms: tuple[Arm, ...], curves: pd.DataFrame, axis: Axis) -> pd.DataFrame:
-    """Points of one panel: `kind` seed (as validated) and mean (over seeds, at the same x, with its interval).
+def curve_table(
+    arms: tuple[Arm, ...], curves: pd.DataFrame, axis: Axis, metric: Metric = "validation_accuracy"
+) -> pd.DataFrame:
+    """Return the points of one panel: `kind` seed (as validated) and mean (over seeds, at the same x, with interval).
 
-    Seeds are compared at equal x by straight lines between their validations, up to where the first of them ends.
+    `metric` names the column of `curves` that is shown. Seeds are compared at equal x by straight lines between their
+    validations, up to where the first of them ends.
     """
     column = {"seconds": "seconds", "tokens": "tokens", "iterations": "iteration"}[axis]
     frames = []
@@ -53,12 +56,12 @@ def curve_table(arms: tuple[Arm, ...], curves: pd.DataFrame, axis: Axis) -> pd.D
         names = {"axis": axis, "method": arm.method, "label": arm.label}
         seeds = [group.sort_values("iteration") for _, group in own.groupby("seed")]
         for group in seeds:
-            part = {"seed": group["seed"], "x": group[column], "accuracy": group["validation_accuracy"]}
+            part = {"seed": group["seed"], "x": group[column], "accuracy": group[metric]}
             frames.append(pd.DataFrame({**names, "kind": "seed", **part}))
         end = min(float(group[column].max()) for group in seeds)
         # The mean position of each validation is a natural grid: as many points as were measured.
         places = np.unique(np.minimum(own.groupby("iteration")[column].mean().to_numpy(float), end))
-        lines = np.stack([np.interp(places, group[column], group["validation_accuracy"]) for group in seeds])
+        lines = np.stack([np.interp(places, group[column], group[metric]) for group in seeds])
         means = pd.DataFrame([stats.mean_of_runs(line) for line in lines.T], columns=["accuracy", "low", "high"])
         means[["low", "high"]] = means[["low", "high"]].clip(0, 1)
         frames.append(means.assign(**names, kind="mean", x=places, seeds=len(seeds)))
@@ -116,7 +119,7 @@ def _curve_caption(settings: Figure, n: int) -> str:
     several = any(len(arm.runs) > 1 for arm in study.arms)
     bands = f"{thin}bands: 95 % t-interval over seeds, on the same problems" if several else "one seed each"
     text = (
-        f"{settings.title}. Greedy accuracy on {n} validation problems of {study.dataset} over "
+        f"{settings.title}. {captions.validated(settings)} on {n} validation problems of {study.dataset} over "
         f"{', '.join(names[axis] for axis in settings.x)}; {captions.seeds(study)}. Thick lines: mean over seeds; "
         f"{bands}."
     )

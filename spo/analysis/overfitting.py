@@ -9,7 +9,7 @@ import pandas as pd
 from matplotlib.figure import Figure as Canvas
 
 from spo.analysis import captions, results, series, style
-from spo.analysis.slices import Figure
+from spo.analysis.slices import Figure, Metric
 from spo.analysis.style import Drawn
 
 
@@ -21,21 +21,24 @@ class Panel(NamedTuple):
     window: int = 1
 
 
-PANELS = (
-    Panel("accuracy", "training problems, sampled", series.WINDOW_ITERATIONS),
-    Panel("validation_accuracy", "validation problems, greedy"),
-    Panel("distinct_responses", "distinct responses", series.WINDOW_ITERATIONS),
-)
+def panels(metric: Metric) -> tuple[Panel, ...]:
+    """Return the panels; `metric` is the validation accuracy shown."""
+    drawn = "greedy" if metric == "validation_accuracy" else "sampled"
+    return (
+        Panel("accuracy", "training problems, sampled", series.WINDOW_ITERATIONS),
+        Panel(metric, f"validation problems, {drawn}"),
+        Panel("distinct_responses", "distinct responses", series.WINDOW_ITERATIONS),
+    )
 
 
 def overfitting(settings: Figure, root: Path) -> Drawn:
     """Accuracy on training problems, accuracy on validation problems and share of distinct responses, a panel each."""
-    arms = settings.study.arms
-    rows = results.metrics(root, settings.study, tuple(panel.field for panel in PANELS))
-    parts = [series.series_table(arms, rows, panel.field, panel.window) for panel in PANELS]
+    arms, shown = settings.study.arms, panels(settings.metric)
+    rows = results.metrics(root, settings.study, tuple(panel.field for panel in shown))
+    parts = [series.series_table(arms, rows, panel.field, panel.window) for panel in shown]
     canvas = Canvas(figsize=(style.FULL_INCHES, 2.4), layout="constrained")
-    grid = canvas.subplots(1, len(PANELS))
-    for axes, panel, part in zip(grid, PANELS, parts, strict=True):
+    grid = canvas.subplots(1, len(shown))
+    for axes, panel, part in zip(grid, shown, parts, strict=True):
         series.draw_series(axes, arms, part, scale=100)
         axes.set_title(panel.heading, loc="left")
         style.percent_axis(axes.yaxis)
@@ -55,9 +58,11 @@ def overfitting(settings: Figure, root: Path) -> Drawn:
         named = axes is grid[-1]  # names once, beside the last panel; numbers beside each
         labels = [(x, 100 * y, f"{arm.label} " * named + f"{100 * y:.0f} %", arm.colour, "") for arm, x, y in ends]
         style.label_ends(axes, labels)
-    table = pd.concat([part.assign(field=panel.field) for panel, part in zip(PANELS, parts, strict=True)])
+    table = pd.concat([part.assign(field=panel.field) for panel, part in zip(shown, parts, strict=True)])
+    validated = captions.validated(settings)
+    validated = validated[0].lower() + validated[1:]
     text = (
-        f"{settings.title}. Over iterations: accuracy of the responses sampled for training, greedy accuracy on "
+        f"{settings.title}. Over iterations: accuracy of the responses sampled for training, {validated} on "
         f"validation problems, and share of different responses among those to the same problem. {sizes}. {marks}."
     )
     return Drawn(canvas, table, captions.with_note(text, settings))

@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 
 from spo import store
-from spo.analysis.slices import Arm, Figure, PaperNumber, Study, Table
+from spo.analysis.slices import Arm, Figure, Metric, PaperNumber, Study, Table
 from spo.errors import UserError
 
 
@@ -98,10 +98,13 @@ def metrics(root: Path, study: Study, needs: tuple[str, ...] = ()) -> pd.DataFra
     return rows.dropna(subset=list(needs), how="all").reset_index(drop=True) if needs else rows
 
 
-def late(curves: pd.DataFrame) -> pd.Series:
-    """Mean of the last two validations by run: one alone is noisy. That before training, at iteration 0, is not one."""
-    validated = curves[curves["iteration"] > 0].dropna(subset="validation_accuracy").sort_values("iteration")
-    return validated.groupby("run")["validation_accuracy"].apply(lambda values: values.iloc[-2:].mean())
+def late(curves: pd.DataFrame, metric: Metric = "validation_accuracy") -> pd.Series:
+    """Return the mean of the last two validations by run: one alone is noisy. The one before training does not count.
+
+    `metric` names the column; validations at iteration 0 come before training.
+    """
+    validated = curves[curves["iteration"] > 0].dropna(subset=metric).sort_values("iteration")
+    return validated.groupby("run")[metric].apply(lambda values: values.iloc[-2:].mean())
 
 
 def audit(root: Path, files: tuple[str, ...], labels: tuple[str, ...]) -> pd.DataFrame:

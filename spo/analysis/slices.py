@@ -13,6 +13,7 @@ from spo.settings import Above, Positive, settings
 
 Axis = Literal["seconds", "tokens", "iterations"]
 Rule = Literal["above", "not_below", "similar"]
+Metric = Literal["validation_accuracy", "validation_sampled_accuracy"]
 
 #: Kind of figure (key of `spo.analysis.figures.FIGURES`) -> results that it is drawn from: `score`, `graded` of each
 #: evaluation, `metrics`, `timing` of each run, the `audit` or `trace` that it names, or what the `claims` rest on. Kept
@@ -51,6 +52,11 @@ STATISTIC_READS: dict[str, tuple[str, ...]] = {
 }
 #: Results that only training runs have; policies that others trained lack them.
 OF_TRAINING = frozenset(("metrics", "timing"))
+#: Figures, tables and statistics that show one of the two validation accuracies.
+OF_VALIDATION = frozenset(
+    ("learning_curves", "overfitting", "tuning_table")
+    + ("accuracy_at_equal_seconds", "accuracy_at_equal_tokens", "late_accuracy", "validation_fall")
+)
 #: Statistics of one method alone; all others compare two.
 OF_ONE_METHOD = frozenset(("training_rise", "distinct_fall", "validation_fall"))
 
@@ -134,6 +140,8 @@ class Evidence:
     """What `first` is compared with, likewise; empty for statistics of one method."""
     context: Positive | None = None
     """Context of statistics that have one; empty: the longest of the study."""
+    metric: Metric = "validation_accuracy"
+    """Field of metrics.jsonl that statistics of validation read."""
     rule: Rule
     relevant: Above
     """The smallest difference that matters, in the statistic's unit."""
@@ -165,6 +173,10 @@ class Figure:
     """Context of figures that show one; empty: the longest of the study."""
     x: tuple[Axis, ...] = ("seconds", "tokens", "iterations")
     """Horizontal axes of learning curves, one panel each."""
+    metric: Metric = "validation_accuracy"
+    """Field of metrics.jsonl that figures of validation show."""
+    sampled: str = ""
+    """How the responses behind a sampled metric were drawn, such as `16 samples per problem at temperature 0.35`."""
     files: tuple[str, ...] = ()
     """Files of the audit or trace that it shows, under the results folder."""
     paper: tuple[PaperNumber, ...] = ()
@@ -187,6 +199,10 @@ class Table:
     """The experiment shown; empty for tables about the whole run, such as costs."""
     context: Positive | None = None
     """Context of tables that show one; empty: the longest of the study."""
+    metric: Metric = "validation_accuracy"
+    """Field of metrics.jsonl that tables of validation show."""
+    sampled: str = ""
+    """How the responses behind a sampled metric were drawn, such as `16 samples per problem at temperature 0.35`."""
     claims: tuple[Claim, ...] = ()
     """The study's claims, for the table that judges them."""
     paper: tuple[PaperNumber, ...] = ()

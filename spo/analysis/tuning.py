@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 
 from spo.analysis import captions, results
-from spo.analysis.slices import Arm, Table
+from spo.analysis.slices import Arm, Metric, Table
 from spo.analysis.typeset import Made
 from spo.errors import UserError
 
@@ -16,16 +16,18 @@ RATE = "optimizer.lr"
 
 
 def tuning_table(settings: Table, root: Path) -> Made:
-    """Greedy validation accuracy of every variant of every method, the best one of each method in bold.
+    """Validation accuracy of every variant of every method, the best one of each method in bold.
 
     Best is the mean of the last two validations (`results.late`); of equal ones the smaller learning rate.
     """
     study = settings.study
     if study is None:
         raise UserError(f"tables: {settings.title!r} needs an experiment; add `experiment:` to it")
-    curves = results.curves(root, study).dropna(subset="validation_accuracy")
-    late = results.late(curves)
-    numbers = pd.DataFrame([_numbers(arm, curves[curves["method"] == arm.method], late) for arm in study.arms])
+    curves = results.curves(root, study).dropna(subset=settings.metric)
+    late = results.late(curves, settings.metric)
+    numbers = pd.DataFrame(
+        [_numbers(arm, curves[curves["method"] == arm.method], late, settings.metric) for arm in study.arms]
+    )
     numbers["best"] = _best(numbers)
     cells = pd.DataFrame(
         {
@@ -38,8 +40,10 @@ def tuning_table(settings: Table, root: Path) -> Made:
         }
     )
     n = int(curves["validation_n"].max())
+    validated = captions.validated(settings)
+    validated = validated[0].lower() + validated[1:]
     caption = (
-        f"A search in which every method has the same tries: greedy accuracy in per cent on {n} validation problems of "
+        f"A search in which every method has the same tries: {validated} in per cent on {n} validation problems of "
         f"{study.dataset}, {captions.seeds(study)} a try. Bold: the best of its method by the mean of the last two "
         f"validations, of equal ones the smaller learning rate. Whole curve: mean over training. Seconds: of one run."
     )
@@ -47,7 +51,7 @@ def tuning_table(settings: Table, root: Path) -> Made:
     return Made(numbers, cells, noted, ("changes",), frozenset(np.flatnonzero(numbers["best"])))
 
 
-def _numbers(arm: Arm, own: pd.DataFrame, late: pd.Series) -> dict[str, object]:
+def _numbers(arm: Arm, own: pd.DataFrame, late: pd.Series, metric: Metric) -> dict[str, object]:
     """Means over the seeds of one variant; accuracies are fractions."""
     runs = [group.sort_values("iteration") for _, group in own.groupby("run")]
     rate = dict(arm.changes).get(RATE)
@@ -57,8 +61,8 @@ def _numbers(arm: Arm, own: pd.DataFrame, late: pd.Series) -> dict[str, object]:
         "changes": ", ".join(f"{key} {value}" for key, value in arm.changes) or "none",
         "lr": float(rate) if rate else np.nan,
         "late": float(late[[run.run for run in arm.runs]].mean()),
-        "last": float(np.mean([run["validation_accuracy"].iloc[-1] for run in runs])),
-        "curve": float(np.mean([_mean_height(run["iteration"], run["validation_accuracy"]) for run in runs])),
+        "last": float(np.mean([run[metric].iloc[-1] for run in runs])),
+        "curve": float(np.mean([_mean_height(run["iteration"], run[metric]) for run in runs])),
         "seconds": float(np.mean([run["seconds"].iloc[-1] for run in runs])),
         "n": int(own["validation_n"].max()),
         "seeds": len(runs),

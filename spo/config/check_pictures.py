@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from spo.analysis.slices import FIGURE_READS, OF_ONE_METHOD, OF_TRAINING, STATISTIC_READS, TABLE_READS
+from spo.analysis.slices import FIGURE_READS, OF_ONE_METHOD, OF_TRAINING, OF_VALIDATION, STATISTIC_READS, TABLE_READS
 from spo.config import plan
+from spo.config.pictures import validated_runs
 from spo.config.study import AuditPlan, Evidence, Experiment, Figure, Study, Table, TracePlan
 from spo.config.validate import known, refuse
 from spo.settings import Accepted, Chain, Credit, Critic, Pairs
@@ -74,6 +75,7 @@ def check_claim(where: str, part: Evidence, study: Study) -> None:
             known(f"{where}.{key}", name, names, what)
             if part.experiment is not None and OF_TRAINING & {*reads}:
                 _trained(f"{where}.{key}", name, experiment, study)
+    _metric(where, part.statistic, part, study)
 
 
 def check_pictures(study: Study) -> None:
@@ -86,11 +88,13 @@ def check_pictures(study: Study) -> None:
         if source != "experiment":
             known(f"{where}.{source}", getattr(figure, source), getattr(study, f"{source}s"), source)
         _shown(where, name, figure, study)
+        _metric(where, figure.draw, figure, study)
     for name, table in study.tables.items():
         known(f"tables.{name}.make", table.make, TABLE_READS, "kind of table")
         if TABLE_READS[table.make] == ("claims",) and not study.claims:
             refuse(f"tables.{name}.make", f"{table.make}, but the study has no `claims`")
         _shown(f"tables.{name}", name, table, study)
+        _metric(f"tables.{name}", table.make, table, study)
     for name in study.figures.keys() & study.tables.keys():
         refuse(f"tables.{name}", "a figure has this name too")
 
@@ -115,6 +119,19 @@ def _shown(where: str, name: str, picture: Figure | Table, study: Study) -> None
             _trained(f"{where}.methods", method, experiment, study)
         if not plan.trained(study, experiment):
             refuse(f"{where}.experiment", f"{picture.experiment} trains nothing, and training is what this shows")
+
+
+def _metric(where: str, kind: str, part: Figure | Table | Evidence, study: Study) -> None:
+    """Raise UserError for a validation accuracy that the runs shown do not have, or that this kind does not show."""
+    if part.metric is None:
+        return
+    if kind not in OF_VALIDATION:
+        refuse(f"{where}.metric", f"{kind} shows no validation accuracy; remove this key")
+    if part.metric == "validation_sampled_accuracy" and part.experiment is not None:
+        for method, train in validated_runs(study, part).items():
+            if not train.validation_samples:
+                key = f"experiments.{part.experiment}"
+                refuse(f"{where}.metric", f"{part.metric}, but validation_samples of {method} in {key} is 0")
 
 
 def _one_source(where: str, kind: str, source: str, part: Figure | Evidence) -> None:

@@ -9,13 +9,15 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from spo.analysis import slices
-from spo.analysis.slices import FIGURE_READS, OF_TRAINING, STATISTIC_READS, TABLE_READS
+from spo.analysis.slices import FIGURE_READS, OF_TRAINING, OF_VALIDATION, STATISTIC_READS, TABLE_READS, Metric
 from spo.config import plan
 from spo.config.cost import Rates
 from spo.config.resources import Resources
 from spo.config.study import Evidence, Experiment, Figure, Study, Table
 from spo.config.validate import slice_json, unknown
 from spo.errors import UserError
+from spo.settings import Train
+from spo.types import Sampling
 
 #: Colours of methods that `style` does not name, in order of `methods:` (Okabe & Ito; safe for the colour-blind).
 PALETTE = ("#E69F00", "#56B4E9", "#009E73", "#0072B2", "#D55E00", "#CC79A7", "#F0E442", "#000000")
@@ -40,6 +42,7 @@ def _figure(study: Study, name: str, figure: Figure, numbers: Numbers) -> slices
         study=_shown(study, figure) if figure.experiment is not None else None,
         context=figure.context,
         x=figure.x,
+        **_validated(study, figure.draw, figure),
         files=tuple(_special_files(study, figure)),
         paper=_paper(study, f"figures.{name}.paper", figure.paper, numbers),
         note=figure.note,
@@ -54,11 +57,51 @@ def _table(study: Study, name: str, table: Table, numbers: Numbers) -> slices.Ta
         title=table.title,
         study=_shown(study, table) if table.experiment is not None else None,
         context=table.context,
+        **_validated(study, table.make, table),
         claims=_claims(study) if TABLE_READS[table.make] == ("claims",) else (),
         paper=_paper(study, f"tables.{name}.paper", table.paper, numbers),
         note=table.note,
         options=table.options,
     )
+
+
+def validation_metric(study: Study, kind: str, part: Figure | Table | Evidence) -> Metric:
+    """Return the validation accuracy that a part of that kind shows: its own, or the sampled one if all runs have it.
+
+    Kinds that show none get the default of their settings.
+    """
+    if kind not in OF_VALIDATION or part.experiment is None:
+        return "validation_accuracy"
+    sampled = all(train.validation_samples for train in validated_runs(study, part).values())
+    return part.metric or ("validation_sampled_accuracy" if sampled else "validation_accuracy")
+
+
+def validated_runs(study: Study, part: Figure | Table | Evidence) -> dict[str, Train]:
+    """Return the training settings of the methods that a part shows, by method."""
+    experiment = study.experiments[part.experiment]
+    methods = (part.first, part.second) if isinstance(part, Evidence) else part.methods
+    named = [method for method in methods if method is not None] or plan.trained(study, experiment)
+    return {method: plan.train_settings(study, method, part.experiment) for method in named}
+
+
+def _validated(study: Study, kind: str, picture: Figure | Table) -> dict[str, str]:
+    metric = validation_metric(study, kind, picture)
+    if metric == "validation_accuracy":
+        return {"metric": metric}
+    runs = validated_runs(study, picture).values()
+    words = {_drawn(train.validation_samples, train.validation_sampling) for train in runs}
+    return {"metric": metric, "sampled": " or ".join(sorted(words))}
+
+
+def _drawn(samples: int, sampling: Sampling) -> str:
+    """Return how samples are drawn, in words.
+
+    >>> _drawn(16, Sampling(temperature=0.35)), _drawn(1, Sampling(temperature=0.6, top_p=0.9))
+    ('16 samples per problem at temperature 0.35', '1 sample per problem at temperature 0.6, top-p 0.9')
+    """
+    nucleus = f", top-p {sampling.top_p:g}" if sampling.top_p < 1 else ""
+    count = f"{samples} sample{'s' if samples > 1 else ''}"
+    return f"{count} per problem at temperature {sampling.temperature:g}{nucleus}"
 
 
 def report_slice(study: Study, command: str) -> slices.Report:
@@ -133,6 +176,7 @@ def _evidence(study: Study, part: Evidence) -> slices.Evidence:
         first=part.first,
         second=part.second,
         context=part.context,
+        metric=validation_metric(study, part.statistic, part),
         rule=part.rule,
         relevant=part.relevant,
     )

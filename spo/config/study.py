@@ -10,7 +10,7 @@ from typing import Annotated, Any
 
 from annotated_types import Ge, Le, MinLen, Predicate
 
-from spo.analysis.slices import Axis, Rule
+from spo.analysis.slices import Axis, Metric, Rule
 from spo.config.cost import Rates
 from spo.config.resources import Resources
 from spo.settings import Above, Audit, Count, Dataset, Model, Positive, Protocol, Trace, Train, settings
@@ -120,6 +120,10 @@ class Figure:
     """Context of figures that show one; empty: the longest of the experiment."""
     x: Annotated[tuple[Axis, ...], MinLen(1)] = ("seconds", "tokens", "iterations")
     """Horizontal axes of learning curves, one panel each."""
+    metric: Metric | None = None
+    """Validation accuracy that learning curves and overfitting show: the greedy one, or the mean of the samples that
+    `validation_samples` asks for. Empty: the sampled one if every run shown has it, since the paper draws that one
+    (spec §7.2)."""
     audit: str | None = None
     """Key of `audits:`, for figures drawn from one."""
     trace: str | None = None
@@ -150,6 +154,8 @@ class Table:
     """Methods shown; empty: all of the experiment."""
     context: Positive | None = None
     """Context of tables that show one; empty: the longest of the experiment."""
+    metric: Metric | None = None
+    """Validation accuracy of a table of tuning, as for figures."""
     paper: str | None = None
     """Key of `config/paper_numbers.yaml` whose numbers stand beside ours."""
     note: str = ""
@@ -200,6 +206,8 @@ class Evidence:
     """What `first` is compared with, likewise; empty for statistics of one method."""
     context: Positive | None = None
     """Context of `accuracy`; empty: the longest of the experiment."""
+    metric: Metric | None = None
+    """Validation accuracy that statistics of validation compare, as for figures."""
     rule: Rule
     """Where the 95 % interval of the difference must lie. `above`: replicates above 0, does not below `relevant`.
     `not_below`: replicates above minus `relevant`, does not below 0. `similar`: replicates between minus and plus

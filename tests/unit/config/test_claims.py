@@ -179,3 +179,63 @@ def test_what_does_not_fit_together_is_one_line(tmp_path: Path, changes: dict, e
         config.pictures(study(tmp_path, changed), NUMBERS)
     assert str(error.value).startswith(f"config: {expected}")
     assert "\n" not in str(error.value)
+
+
+# ---- which validation accuracy --------------------------------------------------------------------------------------
+
+CURVES = {"figures": {"curves": {"draw": "learning_curves", "title": "Curves", "experiment": "one"}}}
+SAMPLES = {"training": {"validation_samples": 16, "validation_sampling": {"temperature": 0.35}}}
+
+
+def shown_metrics(folder: Path, *changes: dict) -> tuple[str, str, str]:
+    """Metrics of the learning curves, of the table of tuning and of the claim's `late_accuracy`."""
+    merged = CURVES
+    for change in changes:
+        merged = layers.merge(merged, change)
+    pictures = config.pictures(more(folder, merged), NUMBERS)
+    part = config.parse(Table, pictures["verdicts"]).claims[0].parts[0]
+    return config.parse(Figure, pictures["curves"]).metric, config.parse(Table, pictures["search"]).metric, part.metric
+
+
+def test_validation_is_greedy_without_samples_and_sampled_where_all_runs_have_them(tmp_path: Path) -> None:
+    greedy, sampled = "validation_accuracy", "validation_sampled_accuracy"
+    assert shown_metrics(tmp_path) == (greedy,) * 3
+    assert shown_metrics(tmp_path, SAMPLES) == (sampled,) * 3
+    # PPO is among the curves and neither in the table nor in the claim.
+    without = {"experiments": {"one": {"overrides": {"ppo": {"validation_samples": 0}}}}}
+    assert shown_metrics(tmp_path, SAMPLES, without) == (greedy, sampled, sampled)
+    asked = {"figures": {"curves": {"metric": greedy}}, "tables": {"search": {"metric": greedy}}}
+    assert shown_metrics(tmp_path, SAMPLES, asked) == (greedy, greedy, sampled)
+
+
+def test_a_figure_says_how_its_validation_was_sampled(tmp_path: Path) -> None:
+    pictures = config.pictures(more(tmp_path, layers.merge(CURVES, SAMPLES)), NUMBERS)
+    assert config.parse(Figure, pictures["curves"]).sampled == "16 samples per problem at temperature 0.35"
+    assert config.parse(Table, pictures["verdicts"]).sampled == ""
+
+
+@pytest.mark.parametrize(
+    ("changes", "expected"),
+    [
+        (
+            {"figures": {"curves": {"metric": "validation_sampled_accuracy"}}},
+            "figures.curves.metric: validation_sampled_accuracy, but validation_samples of grpo in experiments.one is",
+        ),
+        (
+            {"figures": {"bars": {"metric": "validation_accuracy"}}},
+            "figures.bars.metric: accuracy_bars shows no validation accuracy; remove this key",
+        ),
+        (
+            {"tables": {"contexts": {"metric": "validation_accuracy"}}},
+            "tables.contexts.metric: context_table shows no validation accuracy; remove this key",
+        ),
+        (
+            {"figures": {"curves": {"metric": "validation_acuracy"}}},
+            "figures.curves.metric: unknown value validation_acuracy (did you mean validation_accuracy?)",
+        ),
+    ],
+)
+def test_a_metric_that_runs_do_not_have_is_refused(tmp_path: Path, changes: dict, expected: str) -> None:
+    with pytest.raises(UserError) as refused:
+        more(tmp_path, layers.merge(CURVES, changes))
+    assert expected in str(refused.value)

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from spo import config
-from spo.analysis.slices import Table
+from spo.analysis.slices import OF_VALIDATION, Figure, Table
 from spo.config import layers
 from spo.config.plan import train_settings, trained
 from spo.settings import Chain, Critic, Group, Loss, Optimizer, Pairs, Partition, Replay, Train, Tree
@@ -225,6 +225,22 @@ def test_every_figure_and_table_of_the_paper_has_its_target() -> None:
     pictures = (*STUDY.figures.values(), *STUDY.tables.values())
     shown = {picture.paper for picture in pictures if picture.paper is not None}
     assert shown == set(layers.read(CONFIG / "paper_numbers.yaml"))
+
+
+def test_curves_are_of_the_accuracy_that_the_paper_draws() -> None:
+    """spec §7.2: the mean of 16 samples at temperature 0.35 for Rho, greedy for R1-Distill."""
+    pictures = config.pictures(STUDY, CONFIG / "paper_numbers.yaml")
+    shown = {name: config.parse(Figure, pictures[name]) for name in STUDY.figures}
+    sampled = {name for name, figure in shown.items() if figure.metric == "validation_sampled_accuracy"}
+    assert sampled == {"fig3c", "fig4a", "fig5b", "fig5c", "fig6", "fig8"}
+    assert {shown[name].sampled for name in sampled} == {"16 samples per problem at temperature 0.35"}
+    assert shown["fig5a"].metric == "validation_accuracy"
+    parts = [part for claim in config.parse(Table, pictures["claims"]).claims for part in claim.parts]
+    metrics = {(part.study.name, part.metric) for part in parts if part.statistic in OF_VALIDATION}
+    assert metrics == {
+        ("long_cot", "validation_accuracy"),
+        *((name, "validation_sampled_accuracy") for name in ("short_cot", "intervals", "tree_shapes")),
+    }
 
 
 def test_a_check_and_a_dry_run_need_no_hub(tmp_path: Path) -> None:
