@@ -63,7 +63,7 @@ def _world(options: argparse.Namespace):
         iteration=0,
         encode=wiring.encoder(tokenizer, options.dataset),
         reward=wiring.rewarder(tokenizer, options.dataset, train),
-        line_ends=wiring.line_ends(tokenizer),
+        pieces=wiring.pieces(tokenizer),
         clock=Clock(),
         critic=CRITICS[train.backend](folder, train.seed, train.dtype, train.memory) if folder else None,
     )

@@ -144,7 +144,7 @@ def _train(options: argparse.Namespace) -> None:
         reference=reference,
         encode=wiring.encoder(tokenizer, dataset),
         reward=wiring.rewarder(tokenizer, dataset, settings),
-        line_ends=wiring.line_ends(tokenizer),
+        pieces=wiring.pieces(tokenizer),
         state=options.state,
         critic=critic,
     )

@@ -1,10 +1,11 @@
-"""What training, evaluation and inspection are handed of a tokenizer and a dataset: prompts, rewards, ends of lines.
+"""What training, evaluation and inspection are handed of a tokenizer and a dataset: prompts, rewards, texts of tokens.
 
 Like `spo.verbs` it knows all rooms and imports them inside the functions.
 """
 
 from __future__ import annotations
 
+import functools
 import json
 from collections.abc import Callable, Iterable
 
@@ -46,9 +47,16 @@ def rewarder(tokenizer, dataset, train) -> Callable:
     return reward
 
 
-def line_ends(tokenizer) -> Callable:
-    """Response ids -> positions of tokens that end a line, as `World.line_ends`."""
-    from spo.credit.steps import step_ends
+def pieces(tokenizer) -> Callable:
+    """Return a function of response ids that gives the text that each of them adds, as `World.pieces`.
 
-    pieces = [tokenizer.decode([i]) for i in range(tokenizer.vocabulary_size)]
-    return lambda ids: step_ends([pieces[i] for i in ids])
+    A token's text is what it adds to the token before it: some tokenizers write a blank only between tokens.
+    """
+
+    @functools.lru_cache(maxsize=1 << 18)
+    def piece(before: int | None, token: int) -> str:
+        if before is None:
+            return tokenizer.decode([token])
+        return tokenizer.decode([before, token])[len(tokenizer.decode([before])) :]
+
+    return lambda ids: [piece(before, token) for before, token in zip([None, *ids], ids, strict=False)]

@@ -100,7 +100,7 @@ def train(settings: Train, folder: Path, state: Path, reward=None) -> Policy:
         reference=reference,
         encode=encoder(folder),
         reward=reward or (lambda problem, ids, finished: float(problem.answer in tokenizer.decode(ids))),
-        line_ends=lambda ids: (),
+        pieces=lambda ids: [""] * len(ids),
         state=state,
         critic=critic,
     )

@@ -13,18 +13,19 @@ from spo.credit.partition import log_threshold
 def value_cuts(
     cuts: Sequence[int],
     first_segment: Literal["estimate", "zero"] = "estimate",
-    first_token_is_cutpoint: bool = False,
+    starts_at_cutpoint: bool = False,
 ) -> tuple[int, ...]:
     """The cuts whose values must be estimated by rollouts: all but the last, whose value is the reward.
 
-    cuts (K+1), as in `spo.credit.partition`.
+    cuts (K+1), as in `spo.credit.partition`. `starts_at_cutpoint`: the cuts are cutpoints, and the first token is one;
+    False for partitions of other kinds, whatever the first token's probability.
     Deviation: the paper needs V(s_0); the official code does not estimate it unless the response begins with a cutpoint
-    (spec §2.2). Key `Chain.first_segment`, `zero` for the latter.
+    at which it cuts (spec §2.2, §2.3). Key `Chain.first_segment`, `zero` for the latter.
 
     >>> value_cuts((0, 1, 8, 10)), value_cuts((0, 1, 8, 10), "zero"), value_cuts((0, 5, 7), "zero", True)
     ((0, 1, 8), (1, 8), (0, 5))
     """
-    return tuple(cuts[:-1] if first_segment == "estimate" or first_token_is_cutpoint else cuts[1:-1])
+    return tuple(cuts[:-1] if first_segment == "estimate" or starts_at_cutpoint else cuts[1:-1])
 
 
 def segment_advantages(values: Sequence[float | None]) -> np.ndarray:

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterable, Sequence
 
 import numpy as np
 
+from spo.credit.steps import RULES, step_cuts
 from spo.settings import Partition
 
 Cuts = tuple[int, ...]
@@ -37,7 +38,7 @@ def cutpoints(logprobs: Sequence[float], threshold: float = 0.9) -> Cuts:
     return tuple(np.flatnonzero(below).tolist())
 
 
-def cutpoint_interval(logprobs: Sequence[float], newlines: Sequence[int], partition: Partition) -> Cuts:
+def cutpoint_interval(logprobs: Sequence[float], pieces: Sequence[str], partition: Partition) -> Cuts:
     """A cut before the first cutpoint and before every `interval`-th one after it (spec §2.1-2.2).
 
     The tokens before the first cutpoint are a segment of their own; `Chain.first_segment` says what they earn.
@@ -50,7 +51,7 @@ def cutpoint_interval(logprobs: Sequence[float], newlines: Sequence[int], partit
     return _cuts(cutpoints(logprobs, partition.threshold)[:: partition.interval], len(logprobs))
 
 
-def cutpoint_count(logprobs: Sequence[float], newlines: Sequence[int], partition: Partition) -> Cuts:
+def cutpoint_count(logprobs: Sequence[float], pieces: Sequence[str], partition: Partition) -> Cuts:
     """At most `segments` segments whose numbers of cutpoints differ by one at most, longer ones first (paper §4).
 
     The first segment begins at 0. With fewer cutpoints than segments, each segment has one.
@@ -63,7 +64,7 @@ def cutpoint_count(logprobs: Sequence[float], newlines: Sequence[int], partition
     return _cuts((positions[start] for start in starts), len(logprobs))
 
 
-def fixed_tokens(logprobs: Sequence[float], newlines: Sequence[int], partition: Partition) -> Cuts:
+def fixed_tokens(logprobs: Sequence[float], pieces: Sequence[str], partition: Partition) -> Cuts:
     """A cut every `tokens` tokens; the last segment may be shorter.
 
     >>> fixed_tokens([0.0] * 10, [], Partition(tokens=4))
@@ -72,12 +73,13 @@ def fixed_tokens(logprobs: Sequence[float], newlines: Sequence[int], partition: 
     return _cuts(range(0, len(logprobs), partition.tokens), len(logprobs))
 
 
-def fixed_count(logprobs: Sequence[float], newlines: Sequence[int], partition: Partition) -> Cuts:
+def fixed_count(logprobs: Sequence[float], pieces: Sequence[str], partition: Partition) -> Cuts:
     """At most `segments` segments of nearly equal length, longer ones first (spec §2.3).
 
-    The official run of this partition also leaves the first segment without advantage (key `Chain.first_segment`).
-    Deviation: where T < `segments` the official code rates the end of the response by rollouts; here, as everywhere,
-    the last cut carries the reward.
+    Official boundaries are these cuts less 1, without the first and, unless T < `segments`, the last. The official run
+    of this partition leaves the first segment without advantage (key `Chain.first_segment`).
+    Deviation: where T < `segments` the official code has a boundary at the end of the response, so that rollouts rate
+    its last token; here, as everywhere, the last cut carries the reward.
 
     >>> fixed_count([0.0] * 10, [], Partition(segments=4))
     (0, 3, 6, 8, 10)
@@ -85,22 +87,30 @@ def fixed_count(logprobs: Sequence[float], newlines: Sequence[int], partition: P
     return _cuts(_even(len(logprobs), partition.segments), len(logprobs))
 
 
-def lines(logprobs: Sequence[float], newlines: Sequence[int], partition: Partition) -> Cuts:
-    """A cut after every line (VinePPO, arXiv 2410.01679; spec §4.4).
+def lines(logprobs: Sequence[float], pieces: Sequence[str], partition: Partition) -> Cuts:
+    """A cut before every line, that is before its new-line (VinePPO, arXiv 2410.01679; spec §4.4).
 
-    newlines: positions of tokens that end a line. Empty lines belong to the line before them, and at the start of the
-    response to the first line.
+    pieces (T): the text that each token adds. Source: the official splitting of GSM8K solutions, see
+    `spo.credit.steps.line_starts`.
 
-    >>> lines([0.0] * 8, [0, 3, 4], Partition())
-    (0, 5, 8)
+    >>> lines([0.0] * 4, ["1+1=2", "\\n", "2+1=3", "\\n#### 3"], Partition())
+    (0, 1, 4)
     """
-    ends = set(newlines)
-    written = set(range(len(logprobs))) - ends
-    first = min(written, default=len(logprobs))
-    return _cuts((end + 1 for end in ends if end > first and end + 1 not in ends), len(logprobs))
+    return step_cuts(RULES["lines"], pieces)
 
 
-def whole(logprobs: Sequence[float], newlines: Sequence[int], partition: Partition) -> Cuts:
+def math_steps(logprobs: Sequence[float], pieces: Sequence[str], partition: Partition) -> Cuts:
+    """A cut before every step of a MATH solution (VinePPO; spec §4.4): see `spo.credit.steps.math_starts`.
+
+    pieces (T): the text that each token adds.
+
+    >>> math_steps([0.0] * 3, ["We add the two numbers.", " Then we get", " their sum, which is 3."], Partition())
+    (0, 1, 3)
+    """
+    return step_cuts(RULES["math_steps"], pieces)
+
+
+def whole(logprobs: Sequence[float], pieces: Sequence[str], partition: Partition) -> Cuts:
     """One segment: the advantage of the whole response.
 
     >>> whole([0.0] * 8, [], Partition())
@@ -109,7 +119,7 @@ def whole(logprobs: Sequence[float], newlines: Sequence[int], partition: Partiti
     return _cuts((), len(logprobs))
 
 
-def every_token(logprobs: Sequence[float], newlines: Sequence[int], partition: Partition) -> Cuts:
+def every_token(logprobs: Sequence[float], pieces: Sequence[str], partition: Partition) -> Cuts:
     """A segment for each token.
 
     >>> every_token([0.0] * 3, [], Partition())
@@ -131,13 +141,17 @@ def _even(count: int, parts: int) -> list[int]:
     return edges
 
 
-#: (logprobs (T), newline positions, settings) -> cuts
+#: (logprobs (T), text that each token adds (T) for partitions named in `spo.credit.steps.RULES`, settings) -> cuts
 PARTITIONS: dict[str, Callable[[Sequence[float], Sequence[int], Partition], Cuts]] = {
     "cutpoint_interval": cutpoint_interval,
     "cutpoint_count": cutpoint_count,
     "fixed_tokens": fixed_tokens,
     "fixed_count": fixed_count,
     "lines": lines,
+    "math_steps": math_steps,
     "whole": whole,
     "every_token": every_token,
 }
+
+#: Partitions whose cuts are cutpoints
+AT_CUTPOINTS = frozenset({"cutpoint_interval", "cutpoint_count"})

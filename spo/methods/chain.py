@@ -9,7 +9,8 @@ from typing import Literal
 import numpy as np
 
 from spo.credit.chain import chain_advantages, value_cuts, zero_confident
-from spo.credit.partition import PARTITIONS, cutpoints
+from spo.credit.partition import AT_CUTPOINTS, PARTITIONS, cutpoints
+from spo.credit.steps import RULES
 from spo.methods.report import sampled
 from spo.methods.world import Collected, Memory, World, episode
 from spo.types import Problem, Request, Trajectory
@@ -54,11 +55,12 @@ def rate(
     """Cut each (problem index, trajectory, reward), estimate values and take differences: (what was found, the number
     of states whose value was estimated, tokens generated for that). States that trajectories share count once."""
     credit = world.settings.credit
-    partition, threshold = PARTITIONS[credit.partition.name], credit.partition.threshold
-    cuts = [partition(t.logprobs, world.line_ends(t.response_ids), credit.partition) for _, t, _ in sampled]
+    name, threshold = credit.partition.name, credit.partition.threshold
+    pieces = world.pieces if name in RULES else lambda ids: ()
+    cuts = [PARTITIONS[name](t.logprobs, pieces(t.response_ids), credit.partition) for _, t, _ in sampled]
     uncertain = [cutpoints(t.logprobs, threshold) for _, t, _ in sampled]
     estimated = [
-        value_cuts(row, credit.first_segment, u[:1] == (0,))[: credit.max_estimated_cuts]
+        value_cuts(row, credit.first_segment, name in AT_CUTPOINTS and u[:1] == (0,))[: credit.max_estimated_cuts]
         for row, u in zip(cuts, uncertain, strict=True)
     ]
     wanted = {_state(p, t, cut): None for (p, t, _), row in zip(sampled, estimated, strict=True) for cut in row}

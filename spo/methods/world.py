@@ -61,8 +61,8 @@ class Clock:
 class World:
     """One iteration's surroundings.
 
-    `encode` turns a problem into prompt ids; `reward` (problem, response ids, finished) is a number; `line_ends` lists
-    the response positions of tokens that end a step; `critic` is None where the method needs none.
+    `encode` turns a problem into prompt ids; `reward` (problem, response ids, finished) is a number; `pieces` gives the
+    text that each response token adds; `critic` is None where the method needs none.
     """
 
     policy: Policy
@@ -70,7 +70,7 @@ class World:
     iteration: int
     encode: Callable[[Problem], tuple[int, ...]]
     reward: Callable[[Problem, Sequence[int], bool], float]
-    line_ends: Callable[[Sequence[int]], tuple[int, ...]]
+    pieces: Callable[[Sequence[int]], Sequence[str]]
     clock: Clock
     critic: ValueModel | None = None
 

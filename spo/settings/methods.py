@@ -38,8 +38,8 @@ class Chain:
     rollouts_per_cut: Positive = 9
     """Monte-Carlo continuations N that estimate the value of one cut."""
     first_segment: Literal["estimate", "zero"] = "estimate"
-    """`estimate`: the paper, V(start of response) is estimated too; `zero`: the official code, tokens before the first
-    cutpoint get advantage 0 (spec §0 item 4a)."""
+    """`estimate`: the paper, V(start of response) is estimated too; `zero`: the official code, the first segment gets
+    advantage 0, unless the partition cuts at cutpoints and the first token is one (spec §0 item 4a, §2.3)."""
     grade_rollouts: Literal["response", "own"] = "response"
     """What of a rollout is graded: the `response` that it completes, or its `own` text (official for Qwen, spec §2.1
     item 8)."""

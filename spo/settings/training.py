@@ -90,8 +90,8 @@ class Train:
     """Problems with longer prompts are left out of training (spec §1.8: 1512 for Rho and DeepSeekMath, 200 or 512 for
     Qwen); empty: those that leave the context no token for a response."""
     stop_texts: tuple[Annotated[str, MinLen(1)], ...] = ()
-    """Texts at which a response ends, finished. They are no part of it: neither graded nor trained on (spec §2.1 item 2).
-    Protocols have their own."""
+    """Texts at which a response ends, finished. They are no part of it: neither graded nor trained on (spec §2.1 item
+    2). Protocols have their own."""
     unfinished_reward: Literal["zero", "graded"] = "zero"
     """Reward of a response cut by the limit: 0, or what its text earns (official GRPO, spec §4.1)."""
     batch_episodes: Positive = 64

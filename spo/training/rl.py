@@ -38,14 +38,15 @@ def run(
     reference: Policy | None,
     encode: Callable[[Problem], tuple[int, ...]],
     reward: Callable[[Problem, Sequence[int], bool], float],
-    line_ends: Callable[[Sequence[int]], tuple[int, ...]],
+    pieces: Callable[[Sequence[int]], Sequence[str]],
     state: Path,
     critic: ValueModel | None = None,
 ) -> None:
     """Train `policy`, and `critic` where there is one, in place for `settings.iterations`, resuming from the folder
     `state` (see `loop.run`).
 
-    `reference` is the starting policy, None where `opens_reference` is False. `reward`, `encode` as in `World`.
+    `reference` is the starting policy, None where `opens_reference` is False. `reward`, `encode` and `pieces` as in
+    `World`.
     """
     fitting = fitting_problems(train, settings, encode)
     steps = total_steps(settings, len(fitting))
@@ -58,7 +59,7 @@ def run(
     def iterate(iteration: int, memory: Memory, clock: Clock) -> Iterated:
         metrics: dict[str, float] = {}
         if iteration > 0:
-            world = World(policy, settings, iteration, encode, reward, line_ends, clock, critic)
+            world = World(policy, settings, iteration, encode, reward, pieces, clock, critic)
             problems = draw_problems(fitting, settings, iteration)
             with short_of_memory(_remedy(settings)):
                 collected = METHODS[settings.credit.kind](world, problems, memory)

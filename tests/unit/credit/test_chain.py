@@ -65,9 +65,15 @@ def test_naive_partition_has_no_advantage_in_its_first_segment():
     assert chain_advantages(cuts, (None, 0.25, 0.75, 0.5, 1.0)).tolist() == expected
 
 
+def test_naive_partition_rates_the_end_of_a_short_response_as_officially():
+    """Spec §2.3: three tokens in four parts; the value 1/3 at the last boundary stands in the place of the reward."""
+    cuts = fixed_count([0.0] * 3, [], Partition(segments=4))
+    assert chain_advantages(cuts, (None, 0.5, 0.25, 1 / 3)).tolist() == [0.0, -0.25, pytest.approx(1 / 3 - 0.25)]
+
+
 def test_vineppo_example():
     # Four lines; values at the prompt and after lines 1 and 2; the value after line 3 is filled with the reward 1.
-    cuts = lines([0.0] * 8, [1, 3, 5], Partition())
+    cuts = lines([0.0] * 8, ["ab", "c", "\nd", "e", "\nf", "g", "\nh", "i"], Partition())
     assert value_cuts(cuts) == (0, 2, 4, 6)
     assert segment_advantages((0.2, 0.5, 0.4, 1.0, 1.0)).tolist() == pytest.approx([0.3, -0.1, 0.6, 0.0])
 

@@ -17,8 +17,8 @@ def logs(*probabilities: float) -> list[float]:
     return [math.log(p) for p in probabilities]
 
 
-def cut(name: str, logprobs, newlines=(), **keys) -> tuple[int, ...]:
-    return PARTITIONS[name](logprobs, newlines, Partition(name=name, **keys))
+def cut(name: str, logprobs, pieces=None, **keys) -> tuple[int, ...]:
+    return PARTITIONS[name](logprobs, [""] * len(logprobs) if pieces is None else pieces, Partition(name=name, **keys))
 
 
 @pytest.mark.parametrize(
@@ -78,20 +78,11 @@ def test_fixed_tokens():
     assert cut("fixed_tokens", [0.0] * 2, tokens=30) == (0, 2)
 
 
-@pytest.mark.parametrize(
-    ("newlines", "expected"),
-    [
-        ((3,), (0, 4, 8)),
-        ((0, 1, 4), (0, 5, 8)),  # empty first lines belong to the first line with text
-        ((2, 3, 4), (0, 5, 8)),  # an empty line belongs to the line before it
-        ((3, 7), (0, 4, 8)),  # the last line may end in a newline
-        ((5, 2), (0, 3, 6, 8)),
-        ((), (0, 8)),
-        (range(8), (0, 8)),
-    ],
-)
-def test_lines(newlines, expected):
-    assert cut("lines", [0.0] * 8, newlines) == expected
+def test_fixed_count_has_the_official_boundaries():
+    """Spec §2.3: the last token before each boundary; where T < parts also the last token of the response."""
+    for tokens, boundaries in ((10, (2, 5, 7)), (12, (2, 5, 8)), (3, (0, 1, 2))):
+        cuts = cut("fixed_count", [0.0] * tokens, segments=4)
+        assert tuple(c - 1 for c in cuts[1 : len(boundaries) + 1]) == boundaries
 
 
 partitions = st.builds(
@@ -107,9 +98,9 @@ responses = st.lists(st.floats(-8, 0, width=32), max_size=25)
 
 @given(partitions, responses, st.data())
 def test_cuts_cover_the_response_exactly(partition, logprobs, data):
-    positions = st.integers(0, max(len(logprobs) - 1, 0))
-    newlines = data.draw(st.lists(positions, unique=True)) if logprobs else []
-    cuts = PARTITIONS[partition.name](logprobs, newlines, partition)
+    piece = st.sampled_from(["a", "\n", "b.\n", " C", ""])
+    pieces = data.draw(st.lists(piece, min_size=len(logprobs), max_size=len(logprobs)))
+    cuts = PARTITIONS[partition.name](logprobs, pieces, partition)
     assert cuts[0] == 0 and cuts[-1] == len(logprobs)
     assert list(cuts) == sorted(set(cuts))
     assert all(type(position) is int for position in cuts)

@@ -38,7 +38,7 @@ def world(folder):
             iteration=iteration,
             encode=tiny.encoder(folder),
             reward=lambda problem, ids, finished: float(problem.answer in tokenizer.decode(ids)),
-            line_ends=lambda ids: tuple(i for i, token in enumerate(ids) if token % 3 == 0),
+            pieces=lambda ids: ["\n" if token % 3 == 0 else "x" for token in ids],
             clock=Clock(),
             critic=CRITICS["engine"](folder, settings.seed),
         )
@@ -69,8 +69,8 @@ def test_chain_advantages_are_differences_of_fresh_estimates(world, name, first_
     for i, episode in enumerate(collected.episodes):
         trajectory = groups[i // 2][i % 2]
         assert episode.response_ids == trajectory.response_ids and episode.old_logprobs == trajectory.logprobs
-        cuts = PARTITIONS[name](trajectory.logprobs, here.line_ends(trajectory.response_ids), credit.partition)
-        first = cutpoints(trajectory.logprobs, credit.partition.threshold)[:1] == (0,)
+        cuts = PARTITIONS[name](trajectory.logprobs, here.pieces(trajectory.response_ids), credit.partition)
+        first = name.startswith("cutpoint") and cutpoints(trajectory.logprobs, credit.partition.threshold)[:1] == (0,)
         known = value_cuts(cuts, first_segment, first)
         values = {cuts[-1]: rewards[i // 2][i % 2]}
         for cut in known:
@@ -114,13 +114,31 @@ def test_vineppo_golden(world):
         here,
         policy=Scripted({len(prompt): 2, len(prompt) + 2: 5, len(prompt) + 4: 4}),
         reward=lambda problem, ids, finished: float(ids[-1] == 9),
-        line_ends=lambda ids: (1, 3, 5),
+        pieces=lambda ids: ["ab", "c", "\nd", "e", "\nf", "g", "\nh", "i"],
     )
     trajectory = Trajectory("t0", prompt, (5, 4, 6, 4, 7, 4, 5, 9), (-0.1,) * 8, True)
     (rated,), states, tokens = chain.rate(here, PROBLEMS, [(0, trajectory, 1.0)])
     assert rated.cuts == (0, 2, 4, 6, 8) and rated.values == (0.2, 0.5, 0.4, 1.0, 1.0)
     assert rated.advantages == pytest.approx((0.3, 0.3, -0.1, -0.1, 0.6, 0.6, 0.0, 0.0))
     assert (states, tokens) == (3, 30)
+
+
+@pytest.mark.parametrize("first", [0.1, 0.99])
+@pytest.mark.parametrize(
+    ("name", "estimated"),
+    [("cutpoint_interval", True), ("cutpoint_count", True), ("fixed_count", False), ("lines", False), ("whole", False)],
+)
+def test_rate_estimates_the_start_only_where_a_cutpoint_is_cut(world, name, estimated, first):
+    """`first_segment: zero`, a response whose first token is a cutpoint or not: spec §2.2 and §2.3."""
+    credit = replace(tiny.CHAIN, partition=Partition(name=name, segments=4, interval=2), first_segment="zero")
+    here = replace(world(replace(tiny.METHODS["chain"], credit=credit)), pieces=lambda ids: list("a\nb\ncdef"))
+    probabilities = (first, 0.2, 0.99, 0.3, 0.99, 0.4, 0.5, 0.6)
+    prompt = here.encode(PROBLEMS[0])
+    trajectory = Trajectory("t0", prompt, (5, 4, 6, 4, 7, 4, 5, 9), tuple(np.log(probabilities).tolist()), True)
+    (rated,), _, _ = chain.rate(here, PROBLEMS, [(0, trajectory, 1.0)])
+    assert (rated.values[0] is not None) == (estimated and first < 0.9)
+    if rated.values[0] is None:
+        assert set(rated.advantages[: rated.cuts[1]]) == {0.0}
 
 
 def test_ppo_advantages_come_from_the_critic_and_the_reward(world):
