@@ -16,7 +16,7 @@ import time
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from spo import gpus
+from spo import gpus, start
 from spo.errors import UserError
 from spo.settings import Train
 
@@ -112,7 +112,7 @@ def _start(arguments: Sequence[str], at: Place) -> subprocess.Popen:
     each = max(1, (int(threads) if threads.isdigit() else os.cpu_count() or 1) // at.count)
     environment = os.environ | {name: str(number) for name, number in numbers}
     return subprocess.Popen(
-        [sys.executable, "-m", "spo", *arguments],
+        start.command("spo", *arguments),
         env=environment | {MEETING: at.meeting, "OMP_NUM_THREADS": str(each)},
         pass_fds=(TERMINAL,) if at.rank == 0 and os.isatty(TERMINAL) else (),
     )

@@ -14,8 +14,8 @@ import subprocess
 import sys
 import threading
 from functools import lru_cache
-from pathlib import Path
 
+from spo import start
 from spo.errors import RunFailure
 
 TIMEOUT_S = 2.0
@@ -70,14 +70,11 @@ def _running() -> subprocess.Popen:
     # A child of a fork must not share the pipes of its parent.
     if _worker is None or _worker[0] != os.getpid() or _worker[1].poll() is not None:
         stop()
-        folder = str(Path(__file__).parents[2])
-        path = os.pathsep.join([folder, *filter(None, [os.environ.get("PYTHONPATH")])])
         process = subprocess.Popen(
-            [sys.executable, "-P", "-m", "spo.grading.worker", str(MOST_BYTES), str(TIMEOUT_S)],
+            start.command("spo.grading.worker", str(MOST_BYTES), str(TIMEOUT_S)),
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
-            env={**os.environ, "PYTHONPATH": path},
         )
         _worker = (os.getpid(), process)
         if _line(process, START_TIMEOUT_S) != "ready":

@@ -12,12 +12,20 @@ import shutil
 import sys
 from pathlib import Path
 
+import spo
+
+# The package is found; from here on no file beside the Snakefile stands in for a module of the standard library.
+sys.path.sort(key=lambda entry: os.path.abspath(entry) == os.path.abspath(workflow.basedir))
+
 from spo import config as desk
 from spo.errors import UserError
 from spo.settings import Group, Train
 
 # `.venv/bin/snakemake` finds its own Python also where the environment is not activated.
 os.environ.update(PATH=os.pathsep.join([os.path.dirname(sys.executable), os.environ.get("PATH", os.defpath)]))
+# Jobs search no module in the folder where Snakemake runs, and take the package of this checkout.
+SEARCHED = [os.path.join(os.path.abspath(workflow.basedir), "workflow/python"), os.environ.get("PYTHONPATH")]
+os.environ.update(PYTHONSAFEPATH="1", PYTHONPATH=os.pathsep.join(filter(None, SEARCHED)))
 
 
 def read_study():
