@@ -8,11 +8,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
-from matplotlib.axes import Axes
-from matplotlib.figure import Figure
-from matplotlib.ticker import FuncFormatter, NullLocator
 
 from spo.analysis import style
+from spo.analysis.plotting import Axes, Canvas, FuncFormatter, NullLocator
 
 if TYPE_CHECKING:
     from growth import Row
@@ -40,7 +38,7 @@ SMALL_PRINT = (
 def draw(rows: Sequence[Row], path: Path) -> None:
     """A PNG with time above, memory below and a column for each variable, on logarithmic axes."""
     with style.styled():
-        canvas = Figure(figsize=(1.3 * style.FULL_INCHES, 4.4), layout="constrained")
+        canvas = Canvas(figsize=(1.3 * style.FULL_INCHES, 4.4), layout="constrained")
         grid = canvas.subplots(len(FIELDS), len(VARIABLES), sharex="col", sharey="row")
         for panels, (field, words) in zip(grid, FIELDS.items(), strict=True):
             panels[0].set_ylabel(words)

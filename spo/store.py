@@ -65,8 +65,8 @@ def is_standard_output(path: str | Path) -> bool:
 
 
 def write_text(path: str | Path, text: str) -> None:
-    """Put `text` at `path` atomically, as UTF-8."""
-    write_bytes(path, text.encode())
+    """Write `text` to `path` atomically, as UTF-8; half a surrogate pair, which has no UTF-8 form, as its escape."""
+    write_bytes(path, text.encode(errors="backslashreplace"))
 
 
 def write_json(path: str | Path, value: Any) -> None:

@@ -47,6 +47,7 @@ ROOMS = {
         + (
             "spo.data:DATASETS",
             "spo.data:check_settings",
+            "spo.data:trains",
             "spo.grading:GRADERS",
             "spo.policy:BACKENDS",
             "spo.policy.model_folder",

@@ -6,10 +6,9 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from matplotlib.axes import Axes
-from matplotlib.figure import Figure as Canvas
 
 from spo.analysis import captions, results, stats, style
+from spo.analysis.plotting import Axes, Canvas
 from spo.analysis.slices import Arm, Figure
 from spo.analysis.style import Drawn
 

@@ -5,10 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 
 import pandas as pd
-from matplotlib.axes import Axes
-from matplotlib.figure import Figure as Canvas
 
 from spo.analysis import bars, captions, results, style
+from spo.analysis.plotting import Axes, Canvas
 from spo.analysis.slices import Figure
 from spo.analysis.style import Drawn
 

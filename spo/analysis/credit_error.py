@@ -6,11 +6,9 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from matplotlib.axes import Axes
-from matplotlib.figure import Figure as Canvas
-from matplotlib.patheffects import withStroke
 
 from spo.analysis import captions, results, style
+from spo.analysis.plotting import Axes, Canvas, withStroke
 from spo.analysis.slices import Figure
 from spo.analysis.style import Drawn
 

@@ -7,7 +7,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
-from spo.analysis import style
+from spo import store
+from spo.analysis import letters, style, texts
 from spo.analysis.bars import accuracy_bars
 from spo.analysis.budget import budget_bars
 from spo.analysis.credit_error import credit_error
@@ -35,14 +36,23 @@ FIGURES: dict[str, Callable[[Figure, Path], Drawn]] = {
 def draw(name: str, settings: Figure, results_root: Path, output_stem: Path, csv: Path) -> None:
     """Write output_stem.png and .pdf, the CSV of every plotted point, and the caption beside the CSV (.txt).
 
+    Letters that the usual font lacks come from another font of this machine; if none has them, the caption says so.
     Raises UserError for an unknown kind of figure or a missing result.
     """
     if settings.draw not in FIGURES:
         raise UserError(f"figures.{name}.draw: no kind of figure is {settings.draw!r}; choose {', '.join(FIGURES)}")
-    with style.styled():
-        drawn = FIGURES[settings.draw](settings, Path(results_root))
-        style.save(drawn.canvas, Path(output_stem), settings.dpi)
-    csv = Path(csv)
-    csv.parent.mkdir(parents=True, exist_ok=True)
-    drawn.table.to_csv(csv, index=False, float_format="%.6g", lineterminator="\n")
-    csv.with_suffix(".txt").write_text(drawn.caption + "\n", encoding="utf-8")
+    settings = texts.printable(settings)
+    drawn, lacking = _saved(settings, Path(results_root), Path(output_stem))
+    if lacking and (fonts := letters.fallbacks(lacking)):
+        drawn, lacking = _saved(settings, Path(results_root), Path(output_stem), fonts)
+    caption = " ".join(filter(None, (drawn.caption, letters.remark(lacking))))
+    store.write_text(csv, drawn.table.to_csv(index=False, float_format="%.6g", lineterminator="\n"))
+    store.write_text(Path(csv).with_suffix(".txt"), caption + "\n")
+
+
+def _saved(settings: Figure, root: Path, stem: Path, fonts: tuple[str, ...] = ()) -> tuple[Drawn, set[str]]:
+    """Draw and save a figure; return it with the letters that it lacks."""
+    with letters.missing() as lacking, style.styled(fonts):
+        drawn = FIGURES[settings.draw](settings, root)
+        style.save(drawn.canvas, stem, settings.dpi)
+    return drawn, lacking

@@ -6,9 +6,9 @@ from pathlib import Path
 from typing import NamedTuple
 
 import pandas as pd
-from matplotlib.figure import Figure as Canvas
 
 from spo.analysis import captions, results, series, style
+from spo.analysis.plotting import Canvas
 from spo.analysis.slices import Figure, Metric
 from spo.analysis.style import Drawn
 

@@ -4,11 +4,13 @@ needs no network."""
 from __future__ import annotations
 
 import base64
+import json
 from html import escape
 from pathlib import Path
 from typing import NamedTuple
 
-from spo.analysis import examples, provenance, statements
+from spo import store
+from spo.analysis import examples, provenance, statements, texts
 from spo.analysis.slices import Report, Study
 from spo.errors import UserError
 
@@ -90,7 +92,7 @@ def write(settings: Report, results_root: Path, figures_root: Path, output: Path
 
     Raises UserError where a figure, table or result that it shows is missing.
     """
-    root = Path(results_root)
+    root, settings = Path(results_root), texts.printable(settings)
     sections = [
         *_pictured(settings, root, Path(figures_root)),
         Section("problems", "Problems to look at", _problems(root, settings.experiments)),
@@ -105,8 +107,7 @@ def write(settings: Report, results_root: Path, figures_root: Path, output: Path
         f'<p class="quiet">Segment Policy Optimization (arXiv 2505.23564), study {escape(settings.study)}</p>'
         f"{_contents(sections, Path(output).parent)}</header><main>{body}</main></body></html>\n"
     )
-    Path(output).parent.mkdir(parents=True, exist_ok=True)
-    Path(output).write_text(page, encoding="utf-8")
+    store.write_text(output, page)
 
 
 def _contents(sections: list[Section], folder: Path) -> str:
@@ -176,26 +177,24 @@ def _figure(name: str, root: Path, figures_root: Path) -> Shown:
 
 
 def _table(name: str, root: Path) -> Shown:
-    lines = _file(root / "tables" / f"{name}.md", name).decode().splitlines()
-    rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in lines if line.startswith("|")]
-    title, *words = [line.strip("*") for line in lines if line and not line.startswith("|")]
-    lefts = [not rule.endswith(":") for rule in rows[1]]  # Markdown's `---:` is a column of numbers
-    head = _row("th", rows[0], lefts)
-    body = "".join(_row("td", row, lefts) for row in rows[2:])
+    table = json.loads(_file(root / "tables" / f"{name}.json", name))
+    head = _row("th", table["columns"], table["text"])
+    rows = zip(table["rows"], table["bold"], strict=True)
+    body = "".join(_row("td", cells, table["text"], bold) for cells, bold in rows)
     download = _download(f"{name}.csv", _file(root / "tables" / f"{name}.csv", name))
     body = (
-        f'<h3 id="{escape(name)}">{escape(title)}</h3><div class="scroll"><table><thead>{head}</thead><tbody>'
-        f'{body}</tbody></table></div><p class="quiet"><b>{escape(name)}</b> {escape(" ".join(words))} {download}</p>'
+        f'<h3 id="{escape(name)}">{escape(table["title"])}</h3><div class="scroll"><table><thead>{head}</thead><tbody>'
+        f'{body}</tbody></table></div><p class="quiet"><b>{escape(name)}</b> {escape(table["caption"])} {download}</p>'
     )
-    return Shown(name, title, body)
+    return Shown(name, table["title"], body)
 
 
-def _row(kind: str, cells: list[str], lefts: list[bool]) -> str:
-    """A table row of th or td; a cell in `**` is bold."""
-    texts = [f"<b>{escape(cell[2:-2])}</b>" if cell.startswith("**") else escape(cell) for cell in cells]
+def _row(kind: str, cells: list[str], texts: list[bool], bold: bool = False) -> str:
+    """Return a table row of th or td; columns of text stand to the left, long ones are wide."""
+    shown = [f"<b>{escape(cell)}</b>" if bold and cell else escape(cell) for cell in cells]
     kinds = ["left long" if len(cell) > LONG else "left" for cell in cells]
-    classes = [f' class="{words}"' if left else "" for words, left in zip(kinds, lefts, strict=True)]
-    return f"<tr>{''.join(f'<{kind}{c}>{t}</{kind}>' for c, t in zip(classes, texts, strict=True))}</tr>"
+    classes = [f' class="{words}"' if left else "" for words, left in zip(kinds, texts, strict=True)]
+    return f"<tr>{''.join(f'<{kind}{c}>{t}</{kind}>' for c, t in zip(classes, shown, strict=True))}</tr>"
 
 
 def _problems(root: Path, studies: tuple[Study, ...]) -> str:
@@ -208,9 +207,9 @@ def _problems(root: Path, studies: tuple[Study, ...]) -> str:
 def _example(example: examples.Example) -> str:
     answer = f'<p class="quiet">Answer: {escape(example.answer)}</p>' if example.answer else ""
     shown = "".join(
-        f"<p>{escape(part.who)}{_mark(part.correct)}</p><pre>{escape(part.text)}</pre>" for part in example.shown
+        f"<p>{escape(part.who)}{_mark(part.correct)}</p><pre>\n{escape(part.text)}</pre>" for part in example.shown
     )
-    return f"<p>Problem</p><pre>{escape(example.question)}</pre>{answer}{shown}"
+    return f"<p>Problem</p><pre>\n{escape(example.question)}</pre>{answer}{shown}"
 
 
 def _mark(correct: bool | None) -> str:

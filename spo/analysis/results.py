@@ -53,7 +53,8 @@ def correctness(root: Path, study: Study, arm: Arm, context: int) -> np.ndarray:
     rows = []
     for run in arm.runs:
         path = evaluation(root, study, run.run) / "graded.jsonl"
-        frame = pd.DataFrame([row for row in read_rows(path) if row["context"] == context])
+        graded = [(row["problem_id"], row["correct"]) for row in read_rows(path) if row["context"] == context]
+        frame = pd.DataFrame(graded, columns=["problem_id", "correct"])
         if frame.empty:
             raise UserError(f"{path}: no rows at context {context}; delete it and run `{_command(path)}`")
         rows.append(frame.astype({"correct": float}).groupby("problem_id")["correct"].mean().sort_index())

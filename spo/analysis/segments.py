@@ -9,12 +9,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
-from matplotlib.axes import Axes
-from matplotlib.colors import LinearSegmentedColormap, to_hex
-from matplotlib.figure import Figure as Canvas
-from matplotlib.patches import Rectangle
 
 from spo.analysis import captions, results, style
+from spo.analysis.plotting import Axes, Canvas, LinearSegmentedColormap, Rectangle, to_hex
 from spo.analysis.slices import Figure
 from spo.analysis.style import Drawn
 from spo.errors import UserError
@@ -139,8 +136,8 @@ def _ground(page: Axes, x: float, y: float, characters: int, probability: float)
 
 def _word(page: Axes, x: float, y: float, text: str, uncertain: bool) -> None:
     colour, weight = (RED, "bold") if uncertain else (style.QUIET if text in (LINE_END, END) else style.INK, "normal")
-    font = {"family": "DejaVu Sans Mono", "size": FONT_POINTS, "color": colour, "weight": weight}
-    page.text(x, y, text.replace("$", r"\$"), va="baseline", zorder=3, **font)
+    font = {"family": style.monospace(), "size": FONT_POINTS, "color": colour, "weight": weight}
+    page.text(x, y, text, va="baseline", zorder=3, **font)
 
 
 def _bar(page: Axes, x: float, y: float) -> None:

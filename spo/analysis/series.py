@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 import pandas as pd
-from matplotlib.axes import Axes
 
 from spo.analysis import stats
+from spo.analysis.plotting import Axes
 from spo.analysis.slices import Arm
 from spo.errors import UserError
 

@@ -190,7 +190,7 @@ class Figure:
 
 @settings
 class Table:
-    """One table: results/tables/{name}.md, .csv and .tex."""
+    """One table: results/tables/{name}.md, .csv, .tex, and .json for the report."""
 
     make: str
     """Name in `spo.analysis.tables.TABLES`."""
@@ -222,7 +222,7 @@ class Report:
     figures: tuple[str, ...] = ()
     """Names of figures, in the order shown; each is read from figures/ and results/figures/."""
     tables: tuple[str, ...] = ()
-    """Names of tables, in the order shown; each is read from results/tables/."""
+    """Names of tables, in the order shown; each is read from results/tables/{name}.json and .csv."""
     experiments: tuple[Study, ...] = ()
     """Experiments whose differences are stated and from which example solutions are taken."""
     experiment_of: dict[str, str] = field(default_factory=dict)

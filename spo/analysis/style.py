@@ -1,18 +1,21 @@
-"""How every figure looks, how labels are kept apart, and how files come out the same each time."""
+"""How every figure looks, how labels are kept apart, and how files come out the same each time.
+
+Modules that draw take matplotlib from `spo.analysis.plotting`, which imports it without the user's own settings.
+"""
 
 from __future__ import annotations
 
+import io
 import textwrap
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import NamedTuple
 
-import matplotlib
 import numpy as np
 import pandas as pd
-from matplotlib.axes import Axes
-from matplotlib.axis import Axis
-from matplotlib.figure import Figure as Canvas
-from matplotlib.ticker import MaxNLocator
+
+from spo import store
+from spo.analysis.plotting import Axes, Axis, Canvas, MaxNLocator, matplotlib
 
 INK = "#1a1a1a"
 QUIET = "#6b6b6b"
@@ -22,8 +25,11 @@ HALF_INCHES, WIDE_INCHES, FULL_INCHES = 3.6, 4.4, 7.0
 #: Distance between two lines of direct labels, in points.
 LABEL_GAP_POINTS = 9.5
 
+#: Fonts that ship with matplotlib, so every machine draws the same letters.
+FONT, MONOSPACE = "DejaVu Sans", "DejaVu Sans Mono"
+
 _RC = {
-    "font.family": "DejaVu Sans",  # ships with matplotlib, so every machine draws the same letters
+    "text.parse_math": False,  # a `$` in a label is a dollar
     "font.size": 8,
     "axes.titlesize": 8.5,
     "axes.labelsize": 8,
@@ -58,17 +64,33 @@ class Drawn(NamedTuple):
     caption: str
 
 
-def styled() -> matplotlib.RcParams:
-    """Context manager under which every figure is drawn and saved."""
-    return matplotlib.rc_context({**matplotlib.rcParamsDefault, "backend": "agg", **_RC})
+def styled(fallbacks: tuple[str, ...] = ()) -> AbstractContextManager[None]:
+    """Return the context in which every figure is drawn and saved; `fallbacks` have letters that `FONT` lacks.
+
+    No backend is chosen: a figure without pyplot has none until it is saved, and then that of the file's format.
+    """
+    shipped = {name: value for name, value in matplotlib.rcParamsDefault.items() if name != "backend"}
+    fonts = {"font.family": [FONT, *fallbacks], "font.monospace": [MONOSPACE, *fallbacks]}
+    return matplotlib.rc_context({**shipped, **_RC, **fonts})
+
+
+def monospace() -> list[str]:
+    """Return the families of monospaced text, inside of `styled`."""
+    return list(matplotlib.rcParams["font.monospace"])
 
 
 def save(canvas: Canvas, stem: Path, dpi: int) -> None:
     """Write stem.png and stem.pdf; the same figure gives the same bytes, for no date is written."""
-    stem.parent.mkdir(parents=True, exist_ok=True)
-    canvas.savefig(f"{stem}.png", dpi=dpi, metadata={"Software": None})
+    _save(canvas, Path(f"{stem}.png"), dpi=dpi, metadata={"Software": None})
     canvas.set_layout_engine("none")  # the PDF keeps the places just found, which saves a quarter of the time
-    canvas.savefig(f"{stem}.pdf", metadata={"CreationDate": None, "Creator": None, "Producer": None})
+    _save(canvas, Path(f"{stem}.pdf"), metadata={"CreationDate": None, "Creator": None, "Producer": None})
+
+
+def _save(canvas: Canvas, path: Path, **how) -> None:
+    """Write one file whole or not at all."""
+    drawn = io.BytesIO()
+    canvas.savefig(drawn, format=path.suffix[1:], **how)
+    store.write_bytes(path, drawn.getvalue())
 
 
 def push_apart(wanted: np.ndarray, gap: float, low: float = -np.inf, high: float = np.inf) -> np.ndarray:

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from spo.analysis import captions, results, stats, typeset
+from spo.analysis import captions, results, stats, texts, typeset
 from spo.analysis.claims_table import claims_table
 from spo.analysis.slices import Arm, Study, Table
 from spo.analysis.tuning import tuning_table
@@ -18,12 +18,13 @@ from spo.errors import UserError
 
 
 def write(name: str, settings: Table, results_root: Path, output_stem: Path) -> None:
-    """Write output_stem.md, .csv and .tex.
+    """Write output_stem.md, .csv, .tex and .json.
 
     Raises UserError for an unknown kind of table or a missing result.
     """
     if settings.make not in TABLES:
         raise UserError(f"tables.{name}.make: no kind of table is {settings.make!r}; choose {', '.join(TABLES)}")
+    settings = texts.printable(settings)
     made = TABLES[settings.make](settings, Path(results_root))
     typeset.write(name, settings.title, made, Path(output_stem))
 

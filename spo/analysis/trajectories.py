@@ -12,7 +12,8 @@ from html import escape
 from pathlib import Path
 from typing import Any
 
-from spo.analysis import results
+from spo import store
+from spo.analysis import results, texts
 from spo.analysis.report import STYLE
 from spo.analysis.trajectories_page import PAGE_STYLE, SCRIPT
 from spo.settings import settings
@@ -45,7 +46,7 @@ class Page:
 
 def write(settings: Page, results_root: Path, output: Path) -> None:
     """Write the page to `output`; UserError where a trace is missing."""
-    articles, options = [], []
+    articles, options, settings = [], [], texts.printable(settings)
     for shown in settings.traces:
         traced = results.read_json(results_root / shown.file)
         entries = []
@@ -63,8 +64,7 @@ def write(settings: Page, results_root: Path, output: Path) -> None:
         f'<main>{"".join(articles)}</main><aside id="readout" aria-live="polite">{HINT}</aside>'
         f"<script>{SCRIPT}</script></body></html>\n"
     )
-    output.parent.mkdir(parents=True, exist_ok=True)
-    output.write_text(page, encoding="utf-8")
+    store.write_text(output, page)
 
 
 HINT = "Point at a segment or a node, tap it, or reach it with the Tab key, to read its values."

@@ -1,11 +1,14 @@
-"""How every table is written: Markdown for reading, CSV with every number, LaTeX for papers."""
+"""Writers of tables: Markdown for reading, CSV with every number, LaTeX for papers, JSON for the report."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import pandas as pd
+
+from spo import store
+from spo.analysis import texts
 
 
 class Made(NamedTuple):
@@ -21,64 +24,79 @@ class Made(NamedTuple):
     bold: frozenset[int] = frozenset()
 
 
-#: Characters that LaTeX reads as commands or lacks, and how they are written.
-LATEX = str.maketrans(
-    {character: f"\\{character}" for character in "%_&#${}"}
-    | {"\\": r"\textbackslash{}", "^": r"\textasciicircum{}", "~": r"\textasciitilde{}", "–": "--", "−": "$-$"}
-    | {"±": r"$\pm$", "§": r"\S{}"}
-)
-
-
 def write(name: str, title: str, made: Made, stem: Path) -> None:
-    """Write stem.md, .csv and .tex."""
-    stem.parent.mkdir(parents=True, exist_ok=True)
-    made.numbers.to_csv(f"{stem}.csv", index=False, float_format="%.6g", lineterminator="\n")
-    Path(f"{stem}.md").write_text(markdown(title, made), encoding="utf-8")
-    Path(f"{stem}.tex").write_text(latex(title, name, made), encoding="utf-8")
+    """Write stem.md, .csv, .tex, and .json with the cells, which the report shows."""
+    store.write_text(f"{stem}.csv", made.numbers.to_csv(index=False, float_format="%.6g", lineterminator="\n"))
+    store.write_text(f"{stem}.md", markdown(title, made))
+    store.write_text(f"{stem}.tex", latex(title, name, made))
+    store.write_json(f"{stem}.json", document(title, made))
+
+
+def document(title: str, made: Made) -> dict[str, Any]:
+    """Return a table as JSON: title, caption, columns, whether each is text, rows of cells, whether each is bold."""
+    columns = list(made.cells.columns)
+    return {
+        "title": title,
+        "caption": made.caption,
+        "columns": columns,
+        "text": [_left(made, column) for column in columns],
+        "rows": [list(row) for _, row in _rows(made)],
+        "bold": [bold for bold, _ in _rows(made)],
+    }
 
 
 def markdown(title: str, made: Made) -> str:
-    """The title, the cells as a pipe table, and the caption."""
+    """Return the title, the cells as a pipe table, and the caption."""
     columns = list(made.cells.columns)
-    header = "| " + " | ".join(columns) + " |"
     rule = "|" + "|".join(" --- " if _left(made, column) else " ---: " for column in columns) + "|"
-    rows = [[f"**{cell}**" if bold and cell else cell for cell in row] for bold, row in _rows(made)]
-    lines = ["| " + " | ".join(row) + " |" for row in rows]
-    return "\n".join([f"**{title}**", "", header, rule, *lines, "", made.caption, ""])
+    rows = [[_bold(cell, "**{}**" if bold else "{}") for cell in map(texts.markdown, row)] for bold, row in _rows(made)]
+    lines = ["| " + " | ".join(row) + " |" for row in (map(texts.markdown, columns), *rows)]
+    return "\n".join(
+        [
+            f"**{texts.markdown(title)}**",
+            "",
+            lines[0],
+            rule,
+            *lines[1:],
+            "",
+            texts.markdown(made.caption, paragraph=True),
+            "",
+        ]
+    )
 
 
 def latex(title: str, name: str, made: Made) -> str:
-    """A booktabs table that compiles on its own packages: `booktabs` only."""
+    """Return a booktabs table that compiles on its own packages: `booktabs` only."""
     lefts = [_left(made, column) for column in made.cells.columns]
-    text = "l" if not made.words else r"p{0.15\textwidth}"
-    columns = "".join(text if left else "r" for left in lefts)
-    head = " & ".join(map(escaped, made.cells.columns)) + r" \\"
+    left = "l" if not made.words else r"p{0.15\textwidth}"
+    columns = "".join(left if is_left else "r" for is_left in lefts)
     rows = [
-        [rf"\textbf{{{escaped(cell)}}}" if bold and cell else escaped(cell) for cell in row]
-        for bold, row in _rows(made)
+        [_bold(cell, r"\textbf{{{}}}" if bold else "{}") for cell in map(texts.latex, row)] for bold, row in _rows(made)
     ]
-    return "\n".join(
+    head, *lines = (" & ".join(row) + r" \\" for row in (map(texts.latex, made.cells.columns), *rows))
+    source = "\n".join(
         [
             r"\begin{table}",
             r"\centering",
-            rf"\caption{{{escaped(title)}. {escaped(made.caption)}}}",
+            rf"\caption{{{texts.latex(title)}. {texts.latex(made.caption)}}}",
             rf"\label{{tab:{name}}}",
             rf"\begin{{tabular}}{{{columns}}}",
             r"\toprule",
             head,
             r"\midrule",
-            *(" & ".join(row) + r" \\" for row in rows),
+            *lines,
             r"\bottomrule",
             r"\end{tabular}",
             r"\end{table}",
             "",
         ]
     )
+    lacking = texts.lacking_in_pdflatex(source)
+    return f"% Compile with LuaLaTeX or XeLaTeX and a font that has {lacking}\n{source}" if lacking else source
 
 
-def escaped(text: str) -> str:
-    """Text that LaTeX prints as it stands."""
-    return text.translate(LATEX)
+def _bold(cell: str, form: str) -> str:
+    return form.format(cell) if cell else ""
 
 
 def _rows(made: Made) -> list[tuple[bool, tuple[str, ...]]]:

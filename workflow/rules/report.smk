@@ -42,7 +42,7 @@ rule figure:
 
 
 rule table:
-    """Make one table as Markdown, CSV and LaTeX."""
+    """Make one table as Markdown, CSV and LaTeX, and as JSON for the report."""
     input:
         results=picture_files,
         code=code("analysis/*.py"),
@@ -55,6 +55,7 @@ rule table:
             labels={"table": "{table}"},
         ),
         tex="<results>/tables/{table}.tex",
+        cells="<results>/tables/{table}.json",
     log:
         "<logs>/table/{table}.log",
     benchmark:
@@ -81,7 +82,7 @@ rule report:
         results=report_files,
         figures=expand("<pictures>/{figure}.png", figure=FIGURES),
         numbers=expand("<results>/figures/{figure}.csv", figure=FIGURES),
-        tables=expand("<results>/tables/{table}.md", table=TABLES),
+        tables=expand("<results>/tables/{table}.json", table=TABLES),
         pages=report_pages,
         code=code("analysis/*.py"),
     output:

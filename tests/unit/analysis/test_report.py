@@ -6,10 +6,12 @@ from html.parser import HTMLParser
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 
-from spo.analysis import examples, figures, report, statements, stats, tables
+from spo.analysis import examples, figures, report, statements, stats, tables, typeset
 from spo.analysis.slices import Figure, Report, Table
+from spo.analysis.typeset import Made
 from spo.errors import UserError
 from tests.finished_study import fill, make_study, paper_numbers, write_evaluation, write_jsonl
 
@@ -107,13 +109,12 @@ def test_contents_list_experiments_with_what_they_show(filled, tmp_path):
 
 
 def test_columns_of_words_stand_to_the_left_and_bold_stays_bold(tmp_path):
-    lines = ["**Title**", "", "| a | b | c |", "| --- | ---: | --- |", "| **x < y** | 1 |  |", "", "Caption."]
-    (tmp_path / "tables").mkdir()
-    (tmp_path / "tables" / "t.md").write_text("\n".join(lines))
-    (tmp_path / "tables" / "t.csv").write_text("a,b,c\n")
+    cells = pd.DataFrame({"a": ["x < y", "**"], "b": ["1", "2"], "c": ["", "|"]})
+    typeset.write("t", "T", Made(cells, cells, "C.", ("c",), frozenset({0})), tmp_path / "tables" / "t")
     report.write(Report(title="T", tables=("t",)), tmp_path, tmp_path, tmp_path / "report.html")
     text = (tmp_path / "report.html").read_text(encoding="utf-8")
-    assert '<tr><td class="left"><b>x &lt; y</b></td><td>1</td><td class="left"></td></tr>' in text
+    assert '<tr><td class="left"><b>x &lt; y</b></td><td><b>1</b></td><td class="left"></td></tr>' in text
+    assert '<tr><td class="left">**</td><td>2</td><td class="left">|</td></tr>' in text
 
 
 def test_a_missing_figure_is_one_line(filled, tmp_path):

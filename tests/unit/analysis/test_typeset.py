@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pandas as pd
 
-from spo.analysis import typeset
+from spo.analysis import texts, typeset
 from spo.analysis.typeset import Made
 
 CELLS = pd.DataFrame({"method": ["GRPO", "", "PPO"], "what": ["a", "b_c", ""], "%": ["1.0", "2.0", "3.0"]})
@@ -27,12 +27,12 @@ def test_latex_wraps_words_and_marks_rows():
 def test_files_come_out_the_same_each_time(tmp_path):
     for name in ("a", "b"):
         typeset.write("t", "T", MADE, tmp_path / name / "t")
-    for suffix in ("md", "csv", "tex"):
+    for suffix in ("md", "csv", "tex", "json"):
         assert (tmp_path / f"a/t.{suffix}").read_bytes() == (tmp_path / f"b/t.{suffix}").read_bytes()
     assert (tmp_path / "a/t.csv").read_text() == "x\n0.123457\n2\n"
 
 
 def test_latex_escapes_what_it_would_obey():
-    assert typeset.escaped(r"a_b 5% {x} $ & # ^ ~ \ – − ± §") == (
+    assert texts.latex(r"a_b 5% {x} $ & # ^ ~ \ – − ± §") == (
         r"a\_b 5\% \{x\} \$ \& \# \textasciicircum{} \textasciitilde{} \textbackslash{} -- $-$ $\pm$ \S{}"
     )
