@@ -7,7 +7,7 @@ Token ids are the truth and text is derived from them: a sampled prefix is never
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Annotated
 
 from annotated_types import Ge, Gt, Le
@@ -61,6 +61,7 @@ class Sample:
     """One continuation: `finished` is True when it ended by itself, False at the limit.
 
     The end-of-sequence token is the last response id; a stop text is no part of the response, which can be empty.
+    `stop_ids` are the tokens that a stop text took after the response: a smaller limit would have ended it among them.
 
     `sampler_logprobs` (T) are the sampler's own, at the sampling temperature: a diagnostic, never used in a loss.
     """
@@ -68,6 +69,7 @@ class Sample:
     response_ids: tuple[int, ...]
     sampler_logprobs: tuple[float, ...]
     finished: bool
+    stop_ids: tuple[int, ...] = field(default=(), repr=False, compare=False)
 
     def __post_init__(self) -> None:
         _same_length(self, "response_ids", "sampler_logprobs")

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import field
 from typing import Literal, NamedTuple
 
-from spo.settings import Above, AtLeast0, Critic, Memory, Model, Pairs, Positive, Share, Train, settings
+from spo.settings import Above, AtLeast0, Critic, Memory, Model, Pairs, Positive, Protocol, Share, Train, settings
 from spo.settings import Chain as ChainCredit
 from spo.settings import Tree as TreeCredit
 
@@ -134,13 +134,17 @@ def response_tokens(train: Train, lengths: Lengths) -> float:
     return _within(lengths, min(train.max_response_tokens, train.context_tokens - lengths.prompt_tokens))
 
 
-def evaluation_tokens(samples: int, context_tokens: int, problems: int, lengths: Lengths) -> Tokens:
-    """Tokens of predictions on a test set.
+def evaluation_tokens(protocol: Protocol, context_tokens: int, problems: int, lengths: Lengths) -> Tokens:
+    """Return the tokens of predictions on a test set.
 
-    >>> evaluation_tokens(16, 2047, 1319, Lengths(response_tokens=100))
+    >>> evaluation_tokens(Protocol(samples_per_problem=16), 2047, 1319, Lengths(response_tokens=100))
     Tokens(sampled=2110400.0, scored=0.0, trained=0.0)
+    >>> evaluation_tokens(Protocol(max_response_tokens=80), 2047, 10, Lengths(response_tokens=100))
+    Tokens(sampled=800.0, scored=0.0, trained=0.0)
     """
-    return Tokens(float(problems * samples * _within(lengths, context_tokens - lengths.prompt_tokens)))
+    room = context_tokens - lengths.prompt_tokens
+    length = _within(lengths, min(room, protocol.max_response_tokens or room))
+    return Tokens(float(problems * protocol.samples_per_problem * length))
 
 
 def seconds(tokens: Tokens, size: float, rates: Rates) -> float:

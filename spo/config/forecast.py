@@ -128,7 +128,7 @@ def _evaluation(study: Study, runs: dict[str, Run], asked) -> Cost:
     lengths, dataset = _lengths(study, asked.dataset), study.datasets[asked.dataset]
     problems = dataset.test or lengths.test_problems or TEST_PROBLEMS
     protocol = study.protocols[asked.protocol]
-    tokens = cost.evaluation_tokens(protocol.samples_per_problem, max(asked.contexts), problems, lengths)
+    tokens = cost.evaluation_tokens(protocol, max(asked.contexts), problems, lengths)
     made = _cost(study, tokens, model, "generate", 0, 2 if protocol.dtype == "bfloat16" else 4)
     return made._replace(disk_bytes=tokens.sampled * cost.TOKEN_BYTES * (1 + len(asked.contexts)))
 

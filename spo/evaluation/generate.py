@@ -23,9 +23,10 @@ def run(
     state: Path,
     output: Path,
 ) -> None:
-    """Write `output`, one row a sample: problem_id, sample, prompt_tokens, response_ids, finished.
+    """Write `output`, one row per sample: problem_id, sample, prompt_tokens, response_ids, finished.
 
-    Prompt and response share `context_tokens`; a prompt that fills the context gets an empty, unfinished response.
+    Prompt and response share `context_tokens`, and `protocol.max_response_tokens` limits the response. A prompt that
+    fills the context gets an empty, unfinished response. Rows that a stop text ended also have its `stop_ids`.
     Finished parts wait in the folder `state` under `fingerprint`, so a killed job goes on where it was.
     """
     size = max(1, protocol.batch_rows // protocol.samples_per_problem)
@@ -56,7 +57,7 @@ def _predict(
         Request(
             prompt,
             tuple(seeds.key(protocol.seed, "predict", problem.id, s) for s in range(protocol.samples_per_problem)),
-            room,
+            min(room, protocol.max_response_tokens or room),
         )
         for problem, prompt in zip(problems, prompts, strict=True)
         if (room := context_tokens - len(prompt)) > 0
@@ -75,5 +76,6 @@ def _predict(
                     "response_ids": ids,
                     "finished": finished,
                 }
+                | ({"stop_ids": list(sample.stop_ids)} if sample and sample.stop_ids else {})
             )
     return rows

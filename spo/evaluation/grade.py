@@ -19,16 +19,22 @@ from spo.types import Grade
 
 
 def cut(prediction: Mapping[str, object], context_tokens: int) -> tuple[list[int], bool]:
-    """(response ids, finished) of a prediction as if it had been made at `context_tokens`, prompt included.
+    """Return (response ids, finished) of a prediction as if it had been made at `context_tokens`, prompt included.
+
+    A response that the token limit of its protocol ended is unfinished at every context. One that a stop text ended is
+    finished only at contexts that hold the stop text too; at shorter ones it ends within that text.
 
     >>> cut({"prompt_tokens": 3, "response_ids": [5, 6, 1], "finished": True}, 6)
     ([5, 6, 1], True)
     >>> cut({"prompt_tokens": 3, "response_ids": [5, 6, 1], "finished": True}, 5)
     ([5, 6], False)
+    >>> cut({"prompt_tokens": 3, "response_ids": [5], "stop_ids": [7, 8], "finished": True}, 5)
+    ([5, 7], False)
     """
     ids = prediction["response_ids"]
+    sampled = [*ids, *prediction.get("stop_ids", ())]
     room = max(0, context_tokens - prediction["prompt_tokens"])
-    return (ids[:room], False) if len(ids) > room else (ids, prediction["finished"])
+    return (sampled[:room], False) if len(sampled) > room else (ids, prediction["finished"])
 
 
 def run(

@@ -70,4 +70,4 @@ def cut(sample: Sample, decode: Decode, texts: Sequence[str]) -> Sample:
     written = decode(ids[:complete])
     start = min(written.index(text) for text in texts if text in written)
     kept = bisect.bisect_right(range(complete), start, key=lambda tokens: len(decode(ids[:tokens]))) - 1
-    return Sample(ids[:kept], sample.sampler_logprobs[:kept], True)
+    return Sample(ids[:kept], sample.sampler_logprobs[:kept], True, ids[kept:complete])

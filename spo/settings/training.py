@@ -159,6 +159,9 @@ class Protocol:
     """Responses to a problem; accuracy is their mean."""
     seed: int = 0
     """Seed of sampled protocols."""
+    max_response_tokens: Positive | None = None
+    """Longest response, whatever the context; empty: what the prompt leaves of the context. A response that this limit
+    ends is truncated at every context."""
     stop_texts: tuple[Annotated[str, MinLen(1)], ...] = ()
     """Texts at which a response ends, as in training."""
     backend: str = "engine"

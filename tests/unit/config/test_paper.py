@@ -189,9 +189,17 @@ def test_the_released_policies_stand_beside_the_papers_numbers() -> None:
         "still3": "RUC-AIBOX/STILL-3-1.5B-preview",
     }
     released = STUDY.experiments["released_math"]
+    assert STUDY.experiments["released_aime"].methods == released.methods
     assert set(released.methods) | set(STUDY.experiments["released_gsm8k"].methods) == set(paths)
     asked = {key for key in config.evaluations(STUDY) if key[0] == "grpo_math_released"}
-    assert asked == {("grpo_math_released", dataset, "table1_official") for dataset in ("math500", "aime24")}
+    assert asked == {
+        *(
+            ("grpo_math_released", dataset, name)
+            for dataset in ("math500", "aime24")
+            for name in ("table1_official", "greedy")
+        ),
+        ("grpo_math_released", "aime24", "aime_16"),
+    }
     table = config.parse(Table, config.pictures(STUDY, CONFIG / "paper_numbers.yaml")["released_math500"])
     theirs = {(number.method, number.context): number.value for number in table.paper}
     assert theirs["spo_tree.math_released", 2048] == 73.6 and theirs["grpo.math_released", 2048] == 62.0
@@ -209,12 +217,51 @@ def test_protocols_are_those_of_the_published_numbers() -> None:
         "math_official": (0.35, 0.9, 16),
         "greedy": (0.0, 1.0, 1),
         "table1_official": (0.6, 0.95, 1),
+        "aime_16": (0.6, 0.95, 16),
+    }
+    limits = {name: (protocol.max_response_tokens, protocol.stop_texts) for name, protocol in STUDY.protocols.items()}
+    stop = ("\n\n\nProblem:",)
+    assert limits == {
+        "gsm8k_official": (1024, stop),
+        "math_official": (1024, ()),
+        "greedy": (None, stop),
+        "table1_official": (None, ()),
+        "aime_16": (None, ()),
     }
     assert {(protocol.backend, protocol.dtype) for protocol in STUDY.protocols.values()} == {("vllm", "bfloat16")}
     used = {key: (experiment.contexts, experiment.protocols) for key, experiment in STUDY.experiments.items()}
-    assert used["short_cot"] == ((2047,), ("gsm8k_official",))
-    assert used["long_cot"] == ((2048, 4096, 32768), ("table1_official",))
-    assert used["large"] == ((4095,), ("math_official",))
+    assert used["short_cot"] == used["released_gsm8k"] == ((2047,), ("gsm8k_official", "greedy"))
+    assert used["long_cot"] == used["released_math"] == ((2048, 4096, 32768), ("table1_official", "greedy"))
+    assert used["long_cot_aime"] == used["released_aime"] == ((2048, 4096, 32768), ("aime_16",))
+    assert used["large"] == ((4095,), ("math_official", "greedy"))
+
+
+def test_every_policy_is_evaluated_greedily() -> None:
+    """Greedy Pass@1 at 2K, 4K and 32K for the long study, released policies included, and for all others too."""
+    found = config.evaluations(STUDY)
+    assert {policy for policy, _, protocol in found if protocol == "greedy"} == {policy for policy, _, _ in found}
+    long = {key: each.contexts for key, each in found.items() if key[1] in ("math500", "aime24") and key[2] == "greedy"}
+    assert set(long.values()) == {(2048, 4096, 32768)}
+    policies = {"r1_distill", "grpo_math_released", "spo_tree_math_released", "deepscaler", "still3"}
+    policies |= {f"r1_distill-math-{name}-s42" for name in ("grpo", "grpo.mask", "spo_tree", "grpo.4k", "spo_tree.4k")}
+    assert set(long) == {(policy, dataset, "greedy") for policy in policies for dataset in ("math500", "aime24")}
+
+
+def test_tables_show_greedy_accuracy_of_every_policy() -> None:
+    pictures = config.pictures(STUDY, CONFIG / "paper_numbers.yaml")
+    tables = [config.parse(Table, pictures[name]) for name in STUDY.tables]
+    shown = {
+        (run.run, table.study.dataset, context)
+        for table in tables
+        if table.make == "context_table" and table.study.protocol == "greedy"
+        for arm in (table.study.base, *table.study.arms)
+        for run in arm.runs
+        for context in table.study.contexts
+    }
+    long = [(key, each) for key, each in config.evaluations(STUDY).items() if key[1] in ("math500", "aime24")]
+    assert shown == {(*key[:2], c) for key, each in long if key[2] == "greedy" for c in each.contexts}
+    by_problem = {table.study.protocol for table in tables if table.study and table.study.dataset == "aime24"}
+    assert by_problem == {"table1_official", "greedy", "aime_16"}
 
 
 def test_every_figure_and_table_of_the_paper_has_its_target() -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from spo.analysis.stats import wilson
@@ -10,6 +12,7 @@ from spo.evaluation import generate, grade, score
 from spo.grading import GRADERS
 from spo.policy import BACKENDS
 from spo.policy import tokenizer as tokenizers
+from spo.policy.stops import stopping
 from spo.settings import Protocol
 from spo.store import read_jsonl
 from spo.types import Sampling
@@ -49,6 +52,40 @@ def test_a_shorter_context_sees_exactly_a_prefix(folder, tmp_path, context):
     """What lets all contexts share one generation: cutting equals generating at the shorter context."""
     long = predict(folder, tmp_path / "a", tmp_path / "long.jsonl")
     short = predict(folder, tmp_path / "b", tmp_path / "short.jsonl", context_tokens=context)
+    assert [grade.cut(row, context) for row in long] == [(row["response_ids"], row["finished"]) for row in short]
+
+
+def test_a_response_that_the_token_limit_ends_is_truncated_at_every_context(folder, tmp_path):
+    capped = replace(NUCLEUS, max_response_tokens=8)
+    rows = predict(folder, tmp_path / "state", tmp_path / "out.jsonl", protocol=capped)
+    ended = [row for row in rows if not row["finished"]]
+    assert ended and all(len(row["response_ids"]) == 8 for row in ended)
+    assert all(row["prompt_tokens"] + 8 < 30 for row in ended)  # the context had room for more
+    for context in (12, 16, 20, 30, 1000):
+        assert not any(grade.cut(row, context)[1] for row in ended)
+    # Others are as without the limit, and each context sees what it would have sampled.
+    free = predict(folder, tmp_path / "free", tmp_path / "free.jsonl")
+    assert [row["response_ids"] for row in rows] == [row["response_ids"][:8] for row in free]
+    assert [row["finished"] for row in rows] == [row["finished"] and len(row["response_ids"]) <= 8 for row in free]
+    short = predict(folder, tmp_path / "b", tmp_path / "short.jsonl", protocol=capped, context_tokens=12)
+    assert [grade.cut(row, 12) for row in rows] == [(row["response_ids"], row["finished"]) for row in short]
+
+
+def stopped(folder, stop: str):
+    tokenizer = tokenizers.load(folder)
+    return stopping(BACKENDS["engine"](folder, tokenizer.eos_id), tokenizer.decode, [stop])
+
+
+@pytest.mark.parametrize("context", [9, 10, 11, 12, 14, 20])
+def test_a_shorter_context_sees_the_beginning_of_a_stop_text(folder, tmp_path, context):
+    """A stop text is no part of a response, and a context that ends within it truncates the response there."""
+    stop, decode = "\n\n\n", tokenizers.load(folder).decode  # three tokens
+    long = predict(folder, tmp_path / "a", tmp_path / "long.jsonl", policy=stopped(folder, stop))
+    short = predict(
+        folder, tmp_path / "b", tmp_path / "short.jsonl", context_tokens=context, policy=stopped(folder, stop)
+    )
+    assert sum(len(row.get("stop_ids", ())) == 3 for row in long) > 10
+    assert not any(stop in decode(row["response_ids"]) for row in long)
     assert [grade.cut(row, context) for row in long] == [(row["response_ids"], row["finished"]) for row in short]
 
 
