@@ -49,17 +49,27 @@ def masked_whiten(values: Tensor, mask: Tensor) -> Tensor:
 
 
 def whiten_and_count(batch: Batch, loss: Loss) -> tuple[Batch, float, float]:
-    """What a whole scope (optimizer batch or micro-batch) fixes: its batch with advantages as the loss will use them, Z
-    (tokens in the policy loss) and the number of sequences.
-
-    Deviation: whitening is not in the paper; the official code whitens each micro-batch (spec §0 item 4b). Keys
-    `loss.whiten`, `loss.scope`. If the mask leaves nothing, it is over all response tokens.
-    """
+    """Return what a whole scope (optimizer batch or micro-batch) fixes: the batch with advantages as the loss will use
+    them, Z (tokens in the policy loss), and the number of sequences."""
     mask = probability_mask(batch.old_logprobs, batch.response_mask, loss.probability_mask)
-    if loss.whiten:
-        over = mask if mask.any() else batch.response_mask
-        batch = batch._replace(advantages=masked_whiten(batch.advantages, over))
-    return batch, float(mask.sum()), float(len(batch.lengths))
+    return whitened(batch, loss), float(mask.sum()), float(len(batch.lengths))
+
+
+def whitened(batch: Batch, loss: Loss) -> Batch:
+    """Return the batch with whitened advantages if `loss.whiten`, else the batch itself.
+
+    Mean and variance are over the tokens below `loss.probability_mask`; over all response tokens if there are none, or
+    if `loss.whiten_over` is `response`.
+    Deviation: whitening is not in the paper; the official code whitens each micro-batch (spec §0 item 4b), for PPO over
+    all response tokens (spec §4.3). Keys `loss.whiten`, `loss.whiten_over`, `loss.scope`.
+    """
+    if not loss.whiten:
+        return batch
+    mask = batch.response_mask
+    if loss.whiten_over == "mask":
+        below = probability_mask(batch.old_logprobs, mask, loss.probability_mask)
+        mask = below if below.any() else mask
+    return batch._replace(advantages=masked_whiten(batch.advantages, mask))
 
 
 def kl_k3(logprobs: Tensor, ref_logprobs: Tensor, mask: Tensor) -> Tensor:
@@ -89,7 +99,8 @@ def policy_loss(
     step if ratio / tokens of the summed metrics exceeds `max_mean_ratio`. Terms divided by Z are 0 where Z is.
 
     Deviation: the paper charges KL at all tokens and divides it by Z; the official code charges it at masked-in tokens,
-    sums it a sequence and averages over sequences (spec §0 item 4c). Keys `loss.kl_over`, `loss.kl_reduction`.
+    sums it a sequence and averages over sequences (spec §0 item 4c), with a bound on one token in the authors' own run
+    (spec §9). Keys `loss.kl_over`, `loss.kl_reduction`, `loss.kl_clip`.
 
     Metrics: tokens (Z), clipped, ratio, kl, kl_tokens, skipped.
 
@@ -112,6 +123,7 @@ def policy_loss(
     kl = torch.zeros_like(ratio)
     if batch.ref_logprobs is not None:
         kl = kl_k3(logprobs, batch.ref_logprobs, kl_mask)
+        kl = kl if loss.kl_clip is None else kl.clamp(max=loss.kl_clip)
     if loss.kl_coefficient:
         per = sequences if loss.kl_reduction == "sequence_sum" else denominator
         if batch.ref_logprobs is None or per is None:

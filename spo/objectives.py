@@ -17,7 +17,7 @@ def nll_loss(logprobs: Tensor, mask: Tensor, *, denominator: float | None = None
     """Negative log-likelihood a token over the positions where `mask` is True: SFT and RestEM (spec §4.6, §6.1).
 
     logprobs, mask (B, L-1); `denominator`: tokens of the optimizer batch when this is a part of it. 0 where that is 0.
-    Deviation: every token weighs the same; the official code averages within each example first (spec §6.1).
+    Deviation: every token weighs the same; the official code averages within each example first (spec §4.6, §6.1).
 
     >>> nll_loss(torch.tensor([[-1.0, -3.0, -9.0]]), torch.tensor([[True, True, False]])).loss.item()
     2.0
@@ -32,9 +32,11 @@ def policy_iteration_loss(logprobs: Tensor, batch: Batch, beta: float, *, sequen
     """Mean over sequences of w/2 (beta sum log(pi/pi_ref) - A)^2 with w = exp(sum log(pi/pi_old)) (spec §1.5, Fig. 6).
 
     logprobs (B, L-1): under the policy being trained. Sums are over response tokens; w is at most 10 and passes no
-    gradient. A is the advantage of the sequence, the mean over its tokens where they differ (SPO-chain, PPO). Mask,
-    clipping, whitening and KL coefficient of `Loss` do not enter. `sequences`: of the optimizer batch when this is a
-    part of it.
+    gradient. A is the advantage of the sequence, the mean over its tokens where they differ (SPO-chain, PPO), as
+    `whitened` returns it. Clipping and KL coefficient of `Loss` do not enter, nor does its mask but for whitening.
+    `sequences`: of the optimizer batch when this is a part of it.
+    Deviation: the paper's objective has raw advantages; the official code whitens them over the tokens below the
+    probability mask of each micro-batch (spec §1.5). Keys `loss.whiten`, `loss.probability_mask`, `loss.scope`.
 
     Metrics: tokens, sequences, weight (sum of w), kl, kl_tokens.
 

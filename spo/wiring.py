@@ -33,16 +33,26 @@ def encoder(tokenizer, dataset) -> Callable:
     return encode
 
 
-def rewarder(tokenizer, dataset, train) -> Callable:
-    """(problem, response ids, finished) -> reward, as `World.reward`."""
-    from spo import grading
+#: Rewards by `unfinished_reward` of responses that were cut or have no answer.
+UNFINISHED = {"zero": 0.0, "minus_one": -1.0}
 
-    grader = grading.GRADERS[dataset.grader]
+
+def rewarder(tokenizer, dataset, train) -> Callable:
+    """Return the reward function (problem, response ids, finished) -> number, as `World.reward`.
+
+    Deviation: the official code takes a response without an answer as unfinished (spec §2.1 item 3), which matters
+    where that does not earn 0: key `unfinished_reward`, `minus_one`.
+    """
+    from spo import grading
+    from spo.grading.verdicts import MISSING
+
+    grader, unfinished = grading.GRADERS[dataset.grader], UNFINISHED.get(train.unfinished_reward)
 
     def reward(problem, response_ids, finished):
-        if not finished and train.unfinished_reward == "zero":
-            return 0.0
-        return grading.reward(grader.grade(problem.answer, tokenizer.decode(response_ids)))
+        if unfinished is not None and not finished:
+            return unfinished
+        verdict = grader.grade(problem.answer, tokenizer.decode(response_ids))
+        return unfinished if unfinished is not None and verdict.reason == MISSING else grading.reward(verdict)
 
     return reward
 

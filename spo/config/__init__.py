@@ -77,7 +77,10 @@ def summary(study: Study) -> str:
                 lines.append(f"    {method}: {policy}, evaluated as it is")
                 continue
             train = plan.train_settings(study, method, key)
-            lines.append(f"    {method}: {train.iterations} iterations of {train.problems_per_iteration} problems")
+            stop = f", stopped after {train.stop_at}," if train.stop_at else ""
+            lines.append(
+                f"    {method}: {train.iterations} iterations{stop} of {train.problems_per_iteration} problems"
+            )
     for key, audit in study.audits.items():
         lines.append(f"  audit {key}: {audit.experiment}, {audit.method}; {', '.join(audit.audit.estimators)}")
     for key, trace in study.traces.items():

@@ -99,6 +99,8 @@ def _method(where: str, method: Method, study: Study) -> None:
 
 def _train(where: str, train: Train) -> None:
     _backend(where, train.backend)
+    if train.stop_at is not None and train.stop_at > train.iterations:
+        refuse(f"{where}.stop_at", f"{train.stop_at}, but the schedule ends after iterations: {train.iterations}")
     check_credit(f"{where}.credit", train.credit)
 
 

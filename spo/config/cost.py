@@ -121,11 +121,11 @@ def run_tokens(train: Train, lengths: Lengths, rates: Rates) -> Tokens:
     sampled = train.problems_per_iteration * _problem_tokens(train, length, rates)
     whole = lengths.prompt_tokens + length
     models = 2 if isinstance(train.credit, Critic) else 1
-    validated = (train.iterations // train.validate_every + 1) * train.validation_problems * length
+    validated = (train.last_iteration // train.validate_every + 1) * train.validation_problems * length
     return Tokens(
-        sampled=float(train.iterations * sampled + validated),
-        scored=float(train.iterations * (scored + episodes) * whole),
-        trained=float(train.iterations * episodes * train.epochs * models * whole),
+        sampled=float(train.last_iteration * sampled + validated),
+        scored=float(train.last_iteration * (scored + episodes) * whole),
+        trained=float(train.last_iteration * episodes * train.epochs * models * whole),
     )
 
 
@@ -183,6 +183,7 @@ def _problem_tokens(train: Train, length: float, rates: Rates) -> float:
     part = credit.partition
     cuts: Mapping[str, float] = {
         "lines": length / rates.line_tokens,
+        "math_steps": length / rates.line_tokens,
         "fixed_tokens": length / part.tokens,
         "cutpoint_interval": rates.cutpoint_share * length / part.interval,
     }

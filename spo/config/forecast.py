@@ -78,7 +78,7 @@ def _seconds(study: Study, run: Run) -> float:
     """About what a run takes; a model of unknown size counts as that of the rates."""
     tokens = cost.run_tokens(run.train, _lengths(study, run.dataset), study.rates)
     size = cost.parameters(study.models[run.model]) or study.rates.parameters
-    return cost.seconds(tokens, size, study.rates) + run.train.iterations * study.rates.iteration_s
+    return cost.seconds(tokens, size, study.rates) + run.train.last_iteration * study.rates.iteration_s
 
 
 def _experiments(study: Study) -> dict[str, tuple[list[Cost], list[Cost]]]:
@@ -118,7 +118,7 @@ def _models(study: Study) -> tuple[list[Cost], list[Cost]]:
 def _run(study: Study, run: Run) -> Cost:
     tokens = cost.run_tokens(run.train, _lengths(study, run.dataset), study.rates)
     rule, models = ("train_with_critic", 2) if run.train.credit.kind == "critic" else ("train", 1)
-    fixed = run.train.iterations * study.rates.iteration_s
+    fixed = run.train.last_iteration * study.rates.iteration_s
     kept = models * cost.trained_bytes(run.train.memory)
     return _cost(study, tokens, run.model, rule, models * (cost.MODEL_BYTES + cost.STATE_BYTES), kept, fixed)
 

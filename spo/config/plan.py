@@ -22,7 +22,8 @@ def runs(study: Study) -> dict[str, Run]:
     found: dict[str, tuple[str, Run]] = {}
     for key, experiment in study.experiments.items():
         for method in trained(study, experiment):
-            train = train_settings(study, method, key)
+            stage = len(lineage(study, method, "start")) - 1
+            train = dataclasses.replace(train_settings(study, method, key), stage=stage)
             for seed in experiment.seeds:
                 name = run_name(experiment, method, seed)
                 settings = dataclasses.replace(train, seed=seed)
@@ -102,8 +103,9 @@ def train_settings(study: Study, method: str, experiment: str | None = None) -> 
         holders = [prefix for prefix, layer in layers if _holds(layer, path)]
         return f"{(holders or [f'methods.{method}.train'])[-1]}.{dotted(path)}"
 
-    if "seed" in merged:
-        raise UserError(f"config: {where(('seed',))}: seeds come from experiments.*.seeds; remove this key")
+    for key, source in (("seed", "experiments.*.seeds"), ("stage", "methods.*.start")):
+        if key in merged:
+            raise UserError(f"config: {where((key,))}: {key}s come from {source}; remove this key")
     return validate(Train, merged, where)
 
 

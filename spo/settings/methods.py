@@ -130,6 +130,8 @@ class Accepted:
     """Responses to a problem in an iteration."""
     keep_per_problem: Positive = 10
     """Correct responses to a problem that are learnt at most, drawn at random."""
+    temperature: Above = 1.0
+    """Temperature of the softmax whose likelihood is learnt (official: 0.6, at which responses were sampled)."""
     restart: bool = True
     """Each iteration's training begins at the starting policy; false: at the current one."""
 

@@ -24,16 +24,22 @@ class Loss:
     clip_range: Above = 0.2
     """Probability ratios count between 1 minus and 1 plus this."""
     probability_mask: Share | None = None
-    """Only tokens whose old probability is below this enter the loss; empty: all response tokens."""
+    """Only tokens whose old probability is below this enter the loss; empty: all response tokens. The loss
+    `policy_iteration` is over all of them; there the mask says over which advantages are whitened."""
     kl_coefficient: AtLeast0 = 1e-4
     """Weight of the KL divergence from the starting policy."""
     kl_over: Literal["all", "mask"] = "all"
     """Tokens that pay KL: `all` response tokens (paper) or the masked ones (official, spec §0 item 4c)."""
+    kl_clip: Above | None = None
+    """KL of one token counts at most this much (10 in the authors' run of Fig. 3, spec §9); empty: without bound."""
     kl_reduction: Literal["token_mean", "sequence_sum"] = "token_mean"
     """`token_mean`: divided by Z like the policy term (paper); `sequence_sum`: summed a sequence, averaged over
     sequences (official)."""
     whiten: bool = False
-    """Whiten advantages over the tokens in the loss (official, spec §0 item 4b; not in the paper)."""
+    """Whiten advantages before the loss (official, spec §0 item 4b; not in the paper)."""
+    whiten_over: Literal["mask", "response"] = "mask"
+    """Tokens that mean and variance of advantages are taken over: those below `probability_mask`, or all response
+    tokens (official PPO, spec §4.3)."""
     scope: Literal["batch", "micro_batch"] = "batch"
     """Over what Z and whitening are taken: the optimizer batch, or each micro-batch (official)."""
     micro_batch_episodes: Positive | None = None
@@ -79,7 +85,10 @@ class Train:
     problems_per_iteration: Positive = 64
     """Problems drawn in an iteration."""
     iterations: Positive = 1000
-    """Rounds of collecting and updating."""
+    """Rounds of collecting and updating, which the schedule of the learning rate is made for."""
+    stop_at: Positive | None = None
+    """Last iteration that is done, the schedule being the one of `iterations`: the published policies are of iterations
+    690, 400 and 680 of 1,000 (spec §5.6). Empty: `iterations`."""
     sampling: Sampling = Sampling(temperature=0.6, top_p=0.9)
     """How responses are drawn in training."""
     context_tokens: Positive = 2047
@@ -92,8 +101,9 @@ class Train:
     stop_texts: tuple[Annotated[str, MinLen(1)], ...] = ()
     """Texts at which a response ends, finished. They are no part of it: neither graded nor trained on (spec §2.1 item
     2). Protocols have their own."""
-    unfinished_reward: Literal["zero", "graded"] = "zero"
-    """Reward of a response cut by the limit: 0, or what its text earns (official GRPO, spec §4.1)."""
+    unfinished_reward: Literal["zero", "minus_one", "graded"] = "zero"
+    """Reward of a response cut by the limit: `zero`; `minus_one`, which a response without an answer earns too (the
+    authors' run of Fig. 3, spec §9); `graded`: what its text earns (official GRPO, spec §4.1)."""
     batch_episodes: Positive = 64
     """Episodes an optimizer step."""
     epochs: Positive = 1
@@ -121,6 +131,14 @@ class Train:
     """Where the model of backend `hf` or `vllm` is, and how it fits."""
     seed: int = 1
     """Set by `experiments.{name}.seeds`, and nowhere else."""
+    stage: Count = 0
+    """Runs that this one continues, one after the other; set by `methods.{name}.start`, and nowhere else. Each draws
+    problems of its own."""
+
+    @property
+    def last_iteration(self) -> int:
+        """Return the iteration after which training ends."""
+        return self.stop_at or self.iterations
 
 
 @settings

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from spo.batching import Batch, collate, micro_batches, spread, take
 from spo.errors import RunFailure
-from spo.losses import LossOut, policy_loss, whiten_and_count
+from spo.losses import LossOut, policy_loss, whiten_and_count, whitened
 from spo.methods import share
 from spo.methods.world import ValueTarget
 from spo.objectives import nll_loss, policy_iteration_loss, preference_loss, value_loss
@@ -68,7 +68,7 @@ def policy_step(
 
 def nll_step(policy: Policy, descent: Descent, episodes: Sequence[Episode]) -> dict[str, float]:
     """One optimizer step on the negative log-likelihood of the responses."""
-    plan = _nll_plan(collate(episodes, PADDING_ID), descent.settings.micro_batch_tokens)
+    plan = _nll_plan(collate(episodes, PADDING_ID), descent.settings.micro_batch_tokens, temperature=1.0)
     sums = _backward(policy, plan, episodes)
     norm, lr = descent.step()
     return sums | {"grad_norm": norm, "lr": lr}
@@ -137,13 +137,22 @@ def _clipped_plan(batch: Batch, train: Train) -> Plan:
 
 
 def _policy_iteration_plan(batch: Batch, train: Train) -> Plan:
-    beta, sequences = train.loss.beta, float(len(batch.lengths))
-    return Plan(
-        batch,
-        _shared_groups(batch, train.optimizer.micro_batch_tokens),
-        lambda logprobs, part: policy_iteration_loss(logprobs, part, beta, sequences=sequences),
-        train.sampling.temperature,
-    )
+    """`loss.scope` says over what whitening is taken, and whether the mean is over the batch or over micro-batches."""
+    loss, tokens, temperature = train.loss, train.optimizer.micro_batch_tokens, train.sampling.temperature
+    if loss.scope == "batch":
+        batch, sequences = whitened(batch, loss), float(len(batch.lengths))
+
+        def part_of_batch(logprobs: Tensor, part: Batch) -> LossOut:
+            return policy_iteration_loss(logprobs, part, loss.beta, sequences=sequences)
+
+        return Plan(batch, _shared_groups(batch, tokens, loss.micro_batch_episodes), part_of_batch, temperature)
+    groups = micro_batches(batch.lengths.tolist(), tokens, loss.micro_batch_episodes, sort=False)
+
+    def scope_of_its_own(logprobs: Tensor, part: Batch) -> LossOut:
+        out = policy_iteration_loss(logprobs, whitened(part, loss), loss.beta)
+        return out._replace(loss=out.loss / len(groups))
+
+    return Plan(batch, groups, scope_of_its_own, temperature)
 
 
 def _preference_plan(batch: Batch, train: Train) -> Plan:
@@ -160,14 +169,13 @@ def _preference_plan(batch: Batch, train: Train) -> Plan:
     )
 
 
-def _nll_plan(batch: Batch, micro_batch_tokens: int) -> Plan:
-    """At temperature 1, as in SFT."""
+def _nll_plan(batch: Batch, micro_batch_tokens: int, temperature: float) -> Plan:
     tokens = float(batch.response_mask.sum())
     return Plan(
         batch,
         _shared_groups(batch, micro_batch_tokens),
         lambda logprobs, part: nll_loss(logprobs, part.response_mask, denominator=tokens),
-        1.0,
+        temperature,
     )
 
 
@@ -175,7 +183,10 @@ OBJECTIVES: dict[str, Objective] = {
     "clipped": Objective(_clipped_plan, lambda loss: loss.kl_coefficient > 0),
     "policy_iteration": Objective(_policy_iteration_plan, lambda loss: True),
     "preference": Objective(_preference_plan, lambda loss: True, together=2),
-    "nll": Objective(lambda batch, train: _nll_plan(batch, train.optimizer.micro_batch_tokens), lambda loss: False),
+    "nll": Objective(
+        lambda batch, train: _nll_plan(batch, train.optimizer.micro_batch_tokens, train.credit.temperature),
+        lambda loss: False,
+    ),
 }
 
 

@@ -42,8 +42,8 @@ def run(
     state: Path,
     critic: ValueModel | None = None,
 ) -> None:
-    """Train `policy`, and `critic` where there is one, in place for `settings.iterations`, resuming from the folder
-    `state` (see `loop.run`).
+    """Train `policy`, and `critic` where there is one, in place up to `settings.last_iteration`, resuming from the
+    folder `state` (see `loop.run`).
 
     `reference` is the starting policy, None where `opens_reference` is False. `reward`, `encode` and `pieces` as in
     `World`.
@@ -67,14 +67,14 @@ def run(
                 metrics |= learn(policy, reference, descents[""], collected, settings, iteration, clock)
                 if critic is not None:
                     metrics |= learn_values(critic, descents[CRITIC], collected, settings, iteration, clock)
-        if iteration % settings.validate_every == 0 or iteration == settings.iterations:
+        if iteration % settings.validate_every == 0 or iteration == settings.last_iteration:
             with clock.phase("validate"):
                 metrics |= validate(policy, validation[: settings.validation_problems], settings, encode, reward)
         return Iterated(metrics, memory)
 
     loop.run(
         name=name,
-        total=settings.iterations,
+        total=settings.last_iteration,
         iterate=iterate,
         descents=descents,
         state=state,
@@ -100,8 +100,12 @@ def fitting_problems(
 
 
 def draw_problems(problems: Sequence[Problem], settings: Train, iteration: int) -> list[Problem]:
-    """An iteration's problems, without replacement inside it, anew each time (spec §2.1 item 1)."""
-    generator = seeds.generator(settings.seed, "problems", iteration)
+    """Return an iteration's problems, drawn without replacement inside it, anew each time (spec §2.1 item 1).
+
+    Deviation: a run that continues another one draws other problems; the official code begins its draws again.
+    """
+    stage = ("stage", settings.stage) if settings.stage else ()
+    generator = seeds.generator(settings.seed, "problems", *stage, iteration)
     count = min(settings.problems_per_iteration, len(problems))
     return [problems[i] for i in generator.choice(len(problems), count, replace=False)]
 

@@ -100,6 +100,30 @@ def test_whitening_falls_back_to_all_response_tokens_when_the_mask_is_empty():
     assert whitened.advantages[MASK].var().item() == pytest.approx(1.0, abs=1e-5)
 
 
+def test_whitening_over_the_response_leaves_the_loss_masked():
+    """Official PPO (spec §4.3): the golden values without mask, though the mask is on (spec §11.4)."""
+    batch = Batch(*GOLDEN[:2], WHITENING_MASK, WHITENING_LOGPROBS, WHITENING_VALUES, None)
+    loss = Loss(whiten=True, probability_mask=0.9, whiten_over="response")
+    whitened, count, _ = whiten_and_count(batch, loss)
+    expected = [[-0.5505, 1.1010, 1.1010, -0.5505], [0.2752, -0.5505, -1.3762, -0.5505]]
+    torch.testing.assert_close(whitened.advantages, torch.tensor(expected), atol=5e-5, rtol=0)
+    assert count == 4.0
+
+
+def test_kl_of_a_token_is_bounded():
+    """Authors' run of Fig. 3 (spec §9): d = -3 and 3 give k3 = e^-3 + 2 = 2.049787 and e^3 - 4 = 16.085537, of which 10
+    count; a token beyond the bound passes no gradient."""
+    episode = Episode("p", (1,), (2, 3), (-1.0, -4.0), (0.0, 0.0))
+    batch = collate([episode], 0, [(-4.0, -1.0)])
+    for bound, expected in ((None, 18.135324), (10.0, 12.049787)):
+        new = torch.tensor([[-1.0, -4.0]], requires_grad=True)
+        loss = Loss(kl_coefficient=1.0, kl_reduction="sequence_sum", kl_clip=bound)
+        out = policy_loss(new, batch, loss)
+        out.loss.backward()
+        assert out.loss.item() == pytest.approx(expected, abs=1e-5)
+        assert bool(new.grad[0, 1]) == (bound is None) and new.grad[0, 0] != 0
+
+
 def test_probability_mask_is_strict_and_stays_inside_the_given_mask():
     logprobs = torch.tensor([math.log(0.9), math.log(0.8999), -5.0])
     inside = torch.tensor([True, True, False])

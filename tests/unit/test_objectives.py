@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import pytest
 import torch
@@ -11,7 +12,10 @@ from hypothesis import strategies as st
 
 from spo.batching import collate, take
 from spo.objectives import nll_loss, policy_iteration_loss, preference_loss, value_loss
+from spo.settings import Accepted, Loss
+from spo.training.optimize import OBJECTIVES
 from spo.types import Episode
+from tests import tiny
 
 
 def episode(old, advantage, prompt=(1, 2)) -> Episode:
@@ -49,6 +53,40 @@ def test_policy_iteration():
     alone = ((NEW[:1], [0]), (NEW[1:, :2], [1]))
     parts = [policy_iteration_loss(new, take(batch, rows), 0.1, sequences=2.0) for new, rows in alone]
     assert sum(part.loss for part in parts).item() == pytest.approx(expected, abs=1e-6)
+
+
+def test_policy_iteration_whitens_each_micro_batch_over_tokens_below_the_mask():
+    """Spec §1.5, worked out by hand: two micro-batches of two sequences, beta .1, policy = old = reference.
+
+    Masked-in advantages of the first: 1, 1, 0 (three tokens below .9): mean 2/3, unbiased variance 1/3, so that the
+    targets are .577350 and -1.154701; of the second: 0, 0, 1, 1 (no token below .9, so all): mean .5, variance 1/3, so
+    that they are -.866025 and .866025. The loss is w/2 (0 - A)^2 with w = 1, the mean of two, then of micro-batches.
+    """
+    sure, unsure = -0.01, -1.0
+    rows = [episode((unsure, unsure, sure), 1.0), episode((unsure,), 0.0)]
+    rows += [episode((sure, sure), 0.0), episode((sure, sure), 1.0)]
+    batch = collate(rows, 0, [row.old_logprobs for row in rows])
+    loss = Loss(objective="policy_iteration", beta=0.1, whiten=True, probability_mask=0.9, scope="micro_batch",
+                micro_batch_episodes=2)  # fmt: skip
+    train = replace(tiny.BASE, loss=loss)
+    plan = OBJECTIVES["policy_iteration"].plan(batch, train)
+    assert [list(group) for group in plan.groups] == [[0, 1], [2, 3]]
+    parts = [plan.loss(take(batch, group).old_logprobs, take(batch, group)).loss.item() for group in plan.groups]
+    assert parts == pytest.approx([(1 / 3 + 4 / 3) / 8, (0.75 + 0.75) / 8], abs=1e-6)
+    # Over the whole batch the seven tokens below the mask or, without one, all: here 1, 1, 0 of the first two rows.
+    plan = OBJECTIVES["policy_iteration"].plan(batch, replace(train, loss=replace(loss, scope="batch")))
+    targets = [row[mask][0].item() for row, mask in zip(plan.batch.advantages, plan.batch.response_mask, strict=True)]
+    assert targets == pytest.approx([0.577350, -1.154701, -1.154701, 0.577350], abs=1e-5)
+    # Without `whiten` they are the advantages themselves.
+    plan = OBJECTIVES["policy_iteration"].plan(batch, replace(train, loss=replace(loss, whiten=False)))
+    assert plan.loss(batch.old_logprobs, batch).loss.item() == pytest.approx((1 + 0 + 0 + 1) / 2 / 4 / 2)
+
+
+def test_restem_learns_the_likelihood_at_its_temperature():
+    batch = collate(ROWS, 0)
+    for temperature in (1.0, 0.6):
+        train = replace(tiny.BASE, credit=Accepted(temperature=temperature))
+        assert OBJECTIVES["nll"].plan(batch, train).temperature == temperature
 
 
 def test_the_weight_of_a_sequence_is_bounded_and_passes_no_gradient():

@@ -8,6 +8,8 @@ from tokenizers import decoders, models, pre_tokenizers
 
 from spo import wiring
 from spo.policy import tokenizer as tokenizers
+from spo.settings import Dataset, Group, Train
+from spo.types import Problem
 
 TEXT = "Tom has 12 pens.\nHe gives 3 away: 12 - 3 = 9.\n#### 9"
 
@@ -33,3 +35,19 @@ def test_pieces_are_together_the_text(build):
 def test_pieces_keep_the_blank_before_a_word():
     pieces = wiring.pieces(sentence_pieces())([7, 0, 1, 2, 3, 4, 5, 6, 7, 8])
     assert pieces == ["\n", " Tom", " has", " ", "1", "2", " pens", ".", "\n", "He"]
+
+
+@pytest.mark.parametrize(
+    ("unfinished", "expected"),
+    # right, wrong, several conclusions, none, and right but cut
+    [("zero", (1, 0, -2, 0, 0)), ("minus_one", (1, 0, -2, -1, -1)), ("graded", (1, 0, -2, 0, 1))],
+)
+def test_rewarder_pays_what_the_official_code_does(unfinished, expected):
+    """Spec §2.1 item 3, §7.1; with -1 as in the authors' run of Fig. 3 (spec §9)."""
+    texts = ["so\n#### 9", "so\n#### 8", "#### 9\n#### 9", "so 9", "so\n#### 9"]
+    tokenizer = tokenizers.build_bpe(texts, 280)
+    train = Train(credit=Group(), unfinished_reward=unfinished)
+    reward = wiring.rewarder(tokenizer, Dataset(source="gsm8k", grader="gsm8k_official"), train)
+    finished = (True, True, True, True, False)
+    found = [reward(Problem("p", "?", "9"), tokenizer.encode(t), f) for t, f in zip(texts, finished, strict=True)]
+    assert tuple(found) == expected

@@ -73,6 +73,12 @@ def test_tokens_of_a_run(changes: dict, expected: Tokens) -> None:
     assert cost.run_tokens(dataclasses.replace(PLAIN, **changes), LENGTHS, rates) == pytest.approx(expected)
 
 
+def test_run_tokens_counts_the_iterations_that_are_done() -> None:
+    whole = dataclasses.replace(PLAIN, iterations=10, validate_every=1)
+    stopped = cost.run_tokens(dataclasses.replace(whole, stop_at=4), Lengths(), Rates())
+    assert stopped == cost.run_tokens(dataclasses.replace(whole, iterations=4), Lengths(), Rates())
+
+
 def test_a_length_that_nobody_knows_is_half_the_limit() -> None:
     assert cost.response_tokens(dataclasses.replace(PLAIN, max_response_tokens=300), Lengths()) == 150
 

@@ -42,7 +42,7 @@ short_cot         spo_tree                   1000  16    -  512  128/8  1 on   2
 tree_shapes       spo_tree.small             1000  16    -  384  128/8  1 on   2047 1024 30
 tree_shapes       spo_tree.large             1000  16    - 1024  128/8  1 on   2047 1024 30
 tree_std          spo_tree.std               1000  16    -  512  128/8  1 on   2047 1024 30
-policy_iteration  spo_tree.policy_iteration  1000  16    - 1024  128/8  1 off  2047 1024 30
+policy_iteration  spo_tree.policy_iteration  1000  16    - 1024  128/8  1 on   2047 1024 30
 long_cot          grpo                       1000  64    8  512  128/2  1 off  2048 4096 -
 long_cot          grpo.mask                  1000  64    8  512  128/2  1 on   2048 4096 -
 long_cot          spo_tree                   1000  32    -  512  128/2  1 on   2048 4096 600
@@ -91,7 +91,7 @@ def test_settings_are_those_of_the_shipped_configs(row: list[str]) -> None:
 @pytest.mark.parametrize(("experiment", "method"), RUNS)
 def test_every_run_has_what_all_official_runs_share(experiment: str, method: str) -> None:
     train = train_settings(STUDY, method, experiment)
-    changing = {"probability_mask": None, "micro_batch_episodes": None, "objective": "clipped"}
+    changing = {"probability_mask": None, "micro_batch_episodes": None, "objective": "clipped", "whiten_over": "mask"}
     assert dataclasses.replace(train.loss, **changing) == Loss(
         clip_range=0.2, kl_coefficient=1e-4, kl_over="mask", kl_reduction="sequence_sum", whiten=True,
         scope="micro_batch", beta=0.1, max_mean_ratio=10,
@@ -116,6 +116,7 @@ def test_methods_estimate_as_the_official_code_does() -> None:
     credit = {method: train_settings(STUDY, method).credit for method in training}
     chain = Chain(partition=Partition(interval=5), rollouts_per_cut=9, first_segment="zero", zero_confident=True)
     assert credit["spo_chain"] == credit["spo_chain.no_mask"] == chain
+    assert credit["vineppo.math"] == dataclasses.replace(credit["vineppo"], partition=Partition(name="math_steps"))
     for interval in (2, 100):
         changed = dataclasses.replace(chain, partition=Partition(interval=interval))
         assert credit[f"spo_chain.int{interval}"] == changed
@@ -138,6 +139,36 @@ def test_methods_estimate_as_the_official_code_does() -> None:
     # 4 rollouts a state in the Qwen2.5-0.5B config, 9 in that of the Qwen2.5-1.5B base (spec §1.8).
     assert train_settings(STUDY, "spo_chain", "qwen_half_gsm8k").credit.rollouts_per_cut == 4
     assert train_settings(STUDY, "spo_chain", "qwen_math_math").credit.rollouts_per_cut == 9
+
+
+def test_runs_stop_where_the_published_policies_are_from() -> None:
+    """spec §5.6: iterations 690, 400 and 680 of schedules of 1,000; ablations of the chain stop with it."""
+    stops = {(key, method): train_settings(STUDY, method, key).stop_at for key, method in RUNS}
+    chain = {(key, method) for key, method in RUNS if method.startswith("spo_chain") and key in
+             ("short_cot", "intervals", "partitions", "mask")}  # fmt: skip
+    expected = dict.fromkeys(chain, 690)
+    for key in ("long_cot", "long_cot_aime"):
+        expected |= {(key, "spo_tree.4k"): 400, (key, "grpo.4k"): 680}
+    assert {where: stop for where, stop in stops.items() if stop is not None} == expected
+
+
+def test_whitening_of_ppo_and_policy_iteration_is_the_official_one() -> None:
+    """spec §4.3: over all response tokens, the loss masked; spec §1.5: over tokens below the mask."""
+    over = {method: train_settings(STUDY, method).loss.whiten_over for _, method in RUNS}
+    assert [method for method, tokens in over.items() if tokens == "response"] == ["ppo"]
+    loss = train_settings(STUDY, "spo_tree.policy_iteration").loss
+    assert (loss.whiten, loss.probability_mask, loss.scope, loss.micro_batch_episodes) == (True, 0.9, "micro_batch", 8)
+
+
+def test_the_authors_own_run_differs_where_it_is_known_to() -> None:
+    """spec §9: the run of Fig. 3 against the shipped config."""
+    shipped, own = (train_settings(STUDY, method) for method in ("spo_chain", "spo_chain.authors"))
+    loss = dataclasses.replace(shipped.loss, kl_clip=10, micro_batch_episodes=16)
+    optimizer = dataclasses.replace(shipped.optimizer, micro_batch_tokens=32768)
+    assert own == dataclasses.replace(
+        shipped, unfinished_reward="minus_one", context_tokens=2048, loss=loss, optimizer=optimizer
+    )
+    assert own.loss.micro_batch_episodes * own.context_tokens <= own.optimizer.micro_batch_tokens
 
 
 def test_prompts_stops_and_validation_are_the_official_ones() -> None:
@@ -173,7 +204,8 @@ def test_the_4k_runs_go_on_from_the_2k_ones() -> None:
     for method in ("grpo", "spo_tree"):
         long, short = runs[f"r1_distill-math-{method}.4k-s42"], runs[f"r1_distill-math-{method}-s42"]
         assert long.start == short.name and short.start is None
-        assert dataclasses.replace(long.train, context_tokens=2048) == short.train
+        assert dataclasses.replace(long.train, context_tokens=2048, stop_at=None, stage=0) == short.train
+    assert (short.train.stage, long.train.stage) == (0, 1)
     assert {run.train.seed for run in runs.values()} == {42}
 
 

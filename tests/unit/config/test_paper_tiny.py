@@ -20,8 +20,9 @@ PAPER, TINY, VLLM = (config.load(FILES[:n]) for n in (2, 3, 4))
 
 #: Keys of a training run that count something, and who samples.
 COUNTS = """
-backend iterations problems_per_iteration epochs batch_episodes checkpoint_every context_tokens max_response_tokens
-validate_every validation_problems validation_samples credit.samples_per_problem credit.rollouts_per_cut
+backend iterations stop_at problems_per_iteration epochs batch_episodes checkpoint_every context_tokens
+max_response_tokens validate_every validation_problems validation_samples
+credit.samples_per_problem credit.rollouts_per_cut
 credit.max_estimated_cuts credit.branches credit.segment_tokens credit.episodes_per_iteration credit.keep_per_problem
 credit.pairs_per_problem
 """

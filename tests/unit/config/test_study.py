@@ -169,6 +169,8 @@ def test_a_later_stage_starts_from_the_run_of_the_same_seed(tmp_path: Path) -> N
     assert runs["tiny-tales-grpo.second-s2"].start == "tiny-tales-grpo-s2"
     assert runs["tiny-tales-grpo.third-s1"].start == "tiny-tales-grpo.second-s1"
     assert runs["tiny-tales-grpo-s1"].start is None
+    stages = [runs[f"tiny-tales-{method}-s1"].train.stage for method in ("grpo", "grpo.second", "grpo.third")]
+    assert stages == [0, 1, 2]
     # Whoever is waited for begins first: GRPO counts for all three stages.
     order = [name for name in config.shortest_first(staged(tmp_path)) if "grpo" in name and name.endswith("s1")]
     assert order == [f"tiny-tales-{method}-s1" for method in ("grpo.third", "grpo.second", "grpo")]
@@ -326,6 +328,8 @@ ONE = "experiments.one"
         ),
         ({"training": {"iterationss": 1}}, "training.iterationss: unknown key (did you mean iterations?)"),
         ({"training": {"seed": 1}}, "training.seed: seeds come from experiments.*.seeds"),
+        ({"training": {"stage": 1}}, "training.stage: stages come from methods.*.start"),
+        ({"training": {"stop_at": 6}}, "train.stop_at: 6, but the schedule ends after iterations: 5"),
         ({"methods": {"grpo": {"base": "grop"}}}, "methods.grpo.base: unknown method grop (did you mean grpo?)"),
         ({"methods": {"chain": {"base": "chain.int2"}}}, "is a circle"),
         (

@@ -20,7 +20,8 @@ EPISODES = [
 
 
 def groups(objective: str, loss: Loss, tokens: int) -> list[tuple[int, ...]]:
-    train: Train = replace(tiny.METHODS["pairs"], loss=loss, optimizer=Optimizer(micro_batch_tokens=tokens))
+    method = tiny.METHODS["accepted" if objective == "nll" else "pairs"]
+    train: Train = replace(method, loss=loss, optimizer=Optimizer(micro_batch_tokens=tokens))
     batch = collate(EPISODES, prefixes.PADDING_ID, [episode.old_logprobs for episode in EPISODES])
     return [tuple(rows) for rows in OBJECTIVES[objective].plan(batch, train).groups]
 

@@ -109,6 +109,35 @@ def test_problems_of_an_iteration_are_a_function_of_seed_and_iteration():
     assert len({problem.id for problem in draw[0]}) == 4
 
 
+def test_draw_problems_gives_a_run_that_continues_others_problems_of_its_own():
+    problems = tiny.problems()
+    draws = [
+        [problem.id for i in (1, 2, 3) for problem in rl.draw_problems(problems, replace(tiny.BASE, stage=stage), i)]
+        for stage in (0, 1, 1, 2)
+    ]
+    # What runs without a stage have always drawn.
+    assert (
+        draws[0] == ["t11", "t35", "t9", "t1", "t0", "t35", "t12", "t14", "t31", "t21", "t36", "t13"]
+        and draws[1] == draws[2]
+    )
+    assert len({tuple(draw) for draw in draws}) == 3
+
+
+def test_stop_at_ends_a_run_inside_its_schedule(folder, tmp_path):
+    """Three iterations of a schedule of eight are the first three of a run of eight, with validation and checkpoint."""
+    settings = replace(tiny.BASE, iterations=8, optimizer=Optimizer(lr=1e-3, schedule="linear", warmup_share=0.0))
+    short = replace(settings, stop_at=3, checkpoint_every=8, validate_every=4)
+    assert rl.total_steps(short, 30) == rl.total_steps(settings, 30) == 8 * 2
+    whole = tiny.train(replace(settings, validate_every=4), folder, tmp_path / "whole")
+    stopped = tiny.train(short, folder, tmp_path / "short")
+    rows = [read_jsonl(tmp_path / name / "metrics.jsonl") for name in ("whole", "short")]
+    assert [row["iteration"] for row in rows[1]] == [0, 1, 2, 3]
+    assert rows[1][:3] == rows[0][:3] and rows[1][3]["loss"] == rows[0][3]["loss"]
+    assert rows[1][3]["lr"] == pytest.approx(1e-3 * (16 - 5) / 16) and "validation_accuracy" in rows[1][3]
+    assert (tmp_path / "short" / "step-000003").is_dir()
+    assert any(not torch.equal(whole.weights()[name], weight) for name, weight in stopped.weights().items())
+
+
 def test_problems_with_long_prompts_are_left_out_of_training():
     problems = tiny.problems(4)
     lengths = dict(zip((problem.id for problem in problems), (5, 9, 10, 12), strict=True))
@@ -285,7 +314,8 @@ def test_micro_batches_of_every_objective_add_up(objective, folder):
         descent.step = lambda policy=policy, seen=seen: (
             seen.update({name: w.grad.clone() for name, w in policy.weights().items()}) or (1.0, 1.0)
         )
-        settings = replace(tiny.METHODS["pairs"], optimizer=Optimizer(micro_batch_tokens=tokens))
+        method = tiny.METHODS["accepted" if objective == "nll" else "pairs"]
+        settings = replace(method, optimizer=Optimizer(micro_batch_tokens=tokens))
         sums = policy_step(policy, descent, rows, reference, settings, objective)
         gradients.append((seen, sums))
     for name, gradient in gradients[0][0].items():
