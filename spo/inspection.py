@@ -61,7 +61,7 @@ def _world(options: argparse.Namespace):
         policy=stopping(policy, tokenizer.decode, train.stop_texts),
         settings=train,
         iteration=0,
-        encode=wiring.encoder(tokenizer, options.dataset),
+        encode=wiring.encoder(tokenizer, options.dataset, options.model),
         reward=wiring.rewarder(tokenizer, options.dataset, train),
         pieces=wiring.pieces(tokenizer),
         clock=Clock(),

@@ -126,7 +126,7 @@ def _train(options: argparse.Namespace) -> None:
         critic = CRITICS[settings.backend](options.model, settings.seed, settings.dtype, settings.memory)
     files = {split: options.data / f"{split}.jsonl" for split in ("train", "validation")}
     problems = {split: data.load_problems(path) for split, path in files.items()}
-    shown = wiring.first_prompt(tokenizer, dataset, (problem.question for problem in problems["train"]))
+    shown = wiring.first_prompt(tokenizer, dataset, (problem.question for problem in problems["train"]), options.model)
     print(f"first prompt: {shown}", flush=True)
     rl.run(
         name=options.name,
@@ -136,13 +136,14 @@ def _train(options: argparse.Namespace) -> None:
             "dataset": asdict(dataset),
             "model": weights_digest(options.model),
             "sampler": sampler,
+            **({"prompt": wiring.asked_with(dataset, options.model)} if dataset.chat else {}),
             **{f"{split}_problems": store.sha256_file(path) for split, path in files.items()},
         },
         train=problems["train"],
         validation=problems["validation"],
         policy=policy,
         reference=reference,
-        encode=wiring.encoder(tokenizer, dataset),
+        encode=wiring.encoder(tokenizer, dataset, options.model),
         reward=wiring.rewarder(tokenizer, dataset, settings),
         pieces=wiring.pieces(tokenizer),
         state=options.state,
@@ -173,7 +174,7 @@ def generate(options: argparse.Namespace) -> None:
     check_context(options.model, max(options.contexts), "contexts")
     file, settings = options.data / "test.jsonl", options.settings
     problems = data.load_problems(file)
-    shown = wiring.first_prompt(tokenizer, options.dataset, (problem.question for problem in problems))
+    shown = wiring.first_prompt(tokenizer, options.dataset, (problem.question for problem in problems), options.model)
     print(f"first prompt: {shown}", flush=True)
     # Nothing trains, so that weights need not be finer than products.
     memory = settings.memory if settings.dtype == "float32" else replace(settings.memory, weights=settings.dtype)
@@ -181,12 +182,12 @@ def generate(options: argparse.Namespace) -> None:
     evaluation.run(
         policy=stopping(policy, tokenizer.decode, settings.stop_texts),
         problems=problems,
-        encode=wiring.encoder(tokenizer, options.dataset),
+        encode=wiring.encoder(tokenizer, options.dataset, options.model),
         protocol=settings,
         context_tokens=max(options.contexts),
         fingerprint={
             "protocol": _binding(settings),
-            "prompt": options.dataset.prompt,
+            "prompt": wiring.asked_with(options.dataset, options.model),
             "context": max(options.contexts),
             "model": weights_digest(options.model),
             "problems": store.sha256_file(file),

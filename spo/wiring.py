@@ -8,6 +8,7 @@ from __future__ import annotations
 import functools
 import json
 from collections.abc import Callable, Iterable
+from pathlib import Path
 
 
 def rendered(dataset, question: str) -> str:
@@ -15,19 +16,48 @@ def rendered(dataset, question: str) -> str:
     return dataset.prompt.replace("{question}", question)
 
 
-def first_prompt(tokenizer, dataset, questions: Iterable[str]) -> str:
+def prompter(tokenizer, dataset, folder: Path | None = None) -> Callable[[str], tuple[str, tuple[int, ...]]]:
+    """Return the function from a question to (prompt, its ids).
+
+    With `dataset.chat` the prompt is made by the chat template of the model in `folder`. Special tokens are those that
+    the prompt writes out: none is added, so that there is no second beginning of a sequence.
+    """
+    if not dataset.chat:
+        return lambda question: _with_ids(tokenizer, rendered(dataset, question))
+    from spo.policy import chat
+
+    template, written = chat.template(folder), tokenizer.with_written_specials()
+    return lambda question: _with_ids(written, template(dataset.message.replace("{question}", question)))
+
+
+def _with_ids(tokenizer, text: str) -> tuple[str, tuple[int, ...]]:
+    return text, tokenizer.encode(text)
+
+
+def asked_with(dataset, folder: Path) -> object:
+    """Return what decides the text of prompts, for the fingerprint of unfinished work."""
+    if not dataset.chat:
+        return dataset.prompt
+    from spo.policy import chat
+
+    return {"message": dataset.message, "template": chat.files_digest(folder)}
+
+
+def first_prompt(tokenizer, dataset, questions: Iterable[str], folder: Path | None = None) -> str:
     """The first prompt as text and as ids, in a line of JSON: what a template or a tokenizer gets wrong shows in it."""
-    text = next((rendered(dataset, question) for question in questions), "")
-    return json.dumps({"prompt": text, "ids": tokenizer.encode(text)})
+    prompt = prompter(tokenizer, dataset, folder)
+    text, ids = next((prompt(question) for question in questions), ("", ()))
+    return json.dumps({"prompt": text, "ids": ids})
 
 
-def encoder(tokenizer, dataset) -> Callable:
-    """Problem -> prompt ids, each computed once."""
+def encoder(tokenizer, dataset, folder: Path | None = None) -> Callable:
+    """Problem -> prompt ids, each computed once; `folder` is the model's, whose chat template may be needed."""
     cache: dict[str, tuple[int, ...]] = {}
+    prompt = prompter(tokenizer, dataset, folder)
 
     def encode(problem):
         if problem.id not in cache:
-            cache[problem.id] = tokenizer.encode(rendered(dataset, problem.question))
+            _, cache[problem.id] = prompt(problem.question)
         return cache[problem.id]
 
     return encode

@@ -7,12 +7,14 @@ DEEPSEEK = f"<{_BAR}begin{_SPACE}of{_SPACE}sentence{_BAR}>"
 _USER, _ASSISTANT = f"<{_BAR}User{_BAR}>", f"<{_BAR}Assistant{_BAR}>"
 
 SHORT = "[MATH_TASK] Problem:\n{question}\n\nSolution:"
-R1 = (
-    f"{DEEPSEEK}{_USER}Solve the following math problem efficiently and clearly.  The last line of your "
+#: Of open-r1 eeca246 and lighteval 989f5f55.
+MESSAGE = (
+    "Solve the following math problem efficiently and clearly.  The last line of your "
     "response should be of the following format: 'Therefore, the final answer is: $\\boxed{ANSWER}$. I hope it is "
     "correct' (without quotes) where ANSWER is just the final number or expression that solves the problem. Think "
-    f"step by step before answering.\n\n{{question}}{_ASSISTANT}<think>\n"
+    "step by step before answering.\n\n{question}"
 )
+R1 = f"{DEEPSEEK}{_USER}{MESSAGE}{_ASSISTANT}<think>\n"
 QWEN_GSM8K = (
     f"{DEEPSEEK}{_USER}Solve the following math problem efficiently and clearly. The last line of your "
     "response should be of the following format: '#### ANSWER' (without quotes) where ANSWER is just the final number "

@@ -15,7 +15,7 @@ GROUND = ("spo", "spo.types", "spo.errors", "spo.seeds", "spo.store", "spo.setti
 GROUND += ("spo.launch", "spo.start")
 MATHS = ("spo.credit", "spo.losses", "spo.objectives", "spo.batching")
 WORLD = ("spo.data", "spo.grading", "spo.policy")
-MODELS = ("torch", "transformers", "tokenizers", "safetensors", "datasets", "vllm", "huggingface_hub")
+MODELS = ("torch", "transformers", "jinja2", "tokenizers", "safetensors", "datasets", "vllm", "huggingface_hub")
 
 
 @dataclass(frozen=True)
@@ -51,6 +51,7 @@ ROOMS = {
             "spo.grading:GRADERS",
             "spo.policy:BACKENDS",
             "spo.policy.model_folder",
+            "spo.policy.chat:has_template",
             "spo.credit.partition:PARTITIONS",
         ),
     ),

@@ -21,7 +21,7 @@ from spo.config.pictures import (
     slices_of_pictures,
     trace_file,
 )
-from spo.config.plan import evaluations, runs
+from spo.config.plan import asked, evaluations, runs
 from spo.config.study import Evaluation, Run, Study
 from spo.config.validate import dotted, parse, slice_json, validate
 
@@ -29,6 +29,7 @@ __all__ = [
     "Evaluation",
     "Run",
     "Study",
+    "asked",
     "audit_files",
     "digest",
     "evaluations",

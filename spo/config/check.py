@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from spo.config import plan
 from spo.config.check_pictures import check_audit, check_claim, check_credit, check_pictures, check_trace
 from spo.config.layers import one_line
@@ -59,6 +61,8 @@ def _dataset(name: str, dataset: Dataset) -> None:
     known(f"{where}.grader", dataset.grader, GRADERS, "grader")
     if "{question}" not in dataset.prompt:
         refuse(f"{where}.prompt", "should contain {question}, where the question goes")
+    if "{question}" not in dataset.message:
+        refuse(f"{where}.message", "should contain {question}, where the question goes")
     try:
         check_settings(name, dataset)
     except UserError as error:
@@ -69,6 +73,8 @@ def _model(where: str, model: Model, study: Study) -> None:
     if (model.sft is None) == (model.path is None):
         refuse(where, "give either `sft`, to train it here, or `path`, a folder or hub id")
     if model.sft is not None:
+        if model.chat:
+            refuse(f"{where}.chat", "a model trained here has no chat template; remove this key")
         if model.parameters is not None:
             refuse(f"{where}.parameters", "only for `path`; `architecture` says the size of a model trained here")
         known(f"{where}.sft.dataset", model.sft.dataset, study.datasets, "dataset")
@@ -76,6 +82,19 @@ def _model(where: str, model: Model, study: Study) -> None:
             refuse(f"datasets.{model.sft.dataset}.demonstrations", f"0, but {where}.sft learns from them")
         if model.tokenizer.special_tokens and model.tokenizer.kind != "bpe":
             refuse(f"{where}.tokenizer.special_tokens", f"only for kind bpe, not {model.tokenizer.kind}")
+
+
+def _chat(where: str, dataset: str, model: str, study: Study) -> None:
+    """Raise UserError where a model without a chat template is to be asked in one; only local folders are looked at."""
+    from spo.policy.chat import has_template
+
+    if not plan.asked(study, dataset, model).chat:
+        return
+    path = study.models[model].path
+    if path is None:
+        refuse(where, f"datasets.{dataset}.chat, but models.{model} is trained here and has no chat template")
+    elif Path(path).is_dir() and not has_template(Path(path)):
+        refuse(where, f"{dataset} is asked in a chat template, but models.{model}.path, {path}, has none")
 
 
 def _backend(where: str, backend: str) -> None:
@@ -131,6 +150,11 @@ def _experiment(where: str, experiment: Experiment, study: Study) -> None:
     for method in experiment.methods:
         policy = study.methods[method].policy or experiment.model
         _reaches(f"{where}.contexts", max(experiment.contexts), policy, study)
+        for dataset in plan.test_sets(experiment):
+            _chat(f"{where}.methods.{method}", dataset, policy, study)
+    _chat(f"{where}.model", experiment.dataset, experiment.model, study)
+    for dataset in plan.test_sets(experiment):
+        _chat(f"{where}.model", dataset, experiment.model, study)
     if experiment.paper_contexts and len(experiment.paper_contexts) != len(experiment.contexts):
         refuse(f"{where}.paper_contexts", f"should have as many entries as contexts, {len(experiment.contexts)}")
 

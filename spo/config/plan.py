@@ -11,7 +11,7 @@ from spo.config.layers import merge
 from spo.config.study import Evaluation, Experiment, Run, Study
 from spo.config.validate import Path, dotted, validate
 from spo.errors import UserError
-from spo.settings import Train
+from spo.settings import Dataset, Train
 
 #: Name of the starting policy among the methods of a figure.
 BASE = "base"
@@ -82,6 +82,17 @@ def evaluations(study: Study) -> dict[tuple[str, str, str], Evaluation]:
 def test_sets(experiment: Experiment) -> tuple[str, ...]:
     """Datasets whose test sets an experiment reports."""
     return experiment.evaluate_on or (experiment.dataset,)
+
+
+def asked(study: Study, dataset: str, model: str) -> Dataset:
+    """Return a dataset as a model is asked it: in the model's chat template or with the prompt.
+
+    The other template of the two is at its default, so that changing it repeats nothing.
+    """
+    found = study.datasets[dataset]
+    unused = ("message", "prompt")[found.chat or study.models[model].chat]
+    default = {field.name: field.default for field in dataclasses.fields(Dataset)}[unused]
+    return dataclasses.replace(found, chat=unused == "prompt", **{unused: default})
 
 
 def train_settings(study: Study, method: str, experiment: str | None = None) -> Train:

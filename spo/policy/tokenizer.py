@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -63,6 +63,14 @@ class Tokenizer:
     def decode(self, ids: Iterable[int]) -> str:
         """Text of `ids`, special tokens left out; the inverse of `encode` for generated and any BPE text."""
         return self.backend.decode(list(ids), skip_special_tokens=True)
+
+    def with_written_specials(self) -> Tokenizer:
+        """Return this tokenizer with special tokens counting as such where a text writes them out."""
+        if not self.backend.encode_special_tokens:
+            return self
+        backend = type(self.backend).from_str(self.backend.to_str())
+        backend.encode_special_tokens = False
+        return replace(self, backend=backend)
 
     def _checked(self, encoding: tokenizers.Encoding, text: str) -> tuple[int, ...]:
         if self.unknown_id is not None and self.unknown_id in encoding.ids:

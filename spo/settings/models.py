@@ -20,6 +20,10 @@ class Dataset:
     """Name in `spo.grading.GRADERS`."""
     prompt: str = "{question}\n"
     """Template of the prompt; `{question}` is replaced, nothing else is added."""
+    message: str = "{question}"
+    """Template of the user's message to models that are asked in a chat, in place of `prompt`."""
+    chat: bool = False
+    """Ask every model in its own chat template, with `message`; `models.{name}.chat` asks one model so."""
     path: str | None = None
     """Local folder with the files of this dataset; environment variables are expanded. Empty: the hub."""
     revision: str | None = None
@@ -140,5 +144,7 @@ class Model:
     """Local folder or hub id of a finished model."""
     revision: str | None = None
     """Hub revision (commit) of `path` to pin."""
+    chat: bool = False
+    """Ask this model, and what is trained from it, in its own chat template, with `datasets.{name}.message`."""
     parameters: Above | None = None
     """Size of `path`, for `plan` alone, such as 1.1e9."""

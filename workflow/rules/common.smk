@@ -192,7 +192,7 @@ def model_state(wildcards):
 def run_digest(name):
     run = RUNS[name]
     start = run_digest(run.start) if run.start else model_digest(run.model)
-    return desk.digest(run.train, STUDY.datasets[run.dataset], start)
+    return desk.digest(run.train, asked_of_run(name), start)
 
 
 def run_state(wildcards):
@@ -223,7 +223,18 @@ def run_settings(wildcards):
 
 
 def run_dataset(wildcards):
-    return desk.slice_json(STUDY.datasets[RUNS[wildcards.run].dataset])
+    return desk.slice_json(asked_of_run(wildcards.run))
+
+
+def asked_of_run(run):
+    """The dataset of a run as its model is asked it."""
+    return desk.asked(STUDY, RUNS[run].dataset, RUNS[run].model)
+
+
+def policy_dataset(wildcards):
+    """A test set as the model of a policy is asked it."""
+    policy = wildcards.policy
+    return desk.slice_json(desk.asked(STUDY, wildcards.dataset, RUNS[policy].model if policy in RUNS else policy))
 
 
 def run_start(wildcards):
@@ -322,7 +333,7 @@ def audit_train(wildcards):
 
 
 def audit_dataset(wildcards):
-    return desk.slice_json(STUDY.datasets[RUNS[audited(wildcards)].dataset])
+    return desk.slice_json(asked_of_run(audited(wildcards)))
 
 
 def needs_critic(audit):
@@ -371,4 +382,5 @@ def trace_train(wildcards):
 
 
 def trace_dataset(wildcards):
-    return desk.slice_json(STUDY.datasets[traced_dataset(wildcards.trace)])
+    plan = STUDY.traces[wildcards.trace]
+    return desk.slice_json(desk.asked(STUDY, traced_dataset(wildcards.trace), STUDY.experiments[plan.experiment].model))

@@ -25,7 +25,7 @@ rule generate:
         gpu=STUDY.resources.generate.gpus,
     params:
         settings=protocol_settings,
-        dataset=dataset_settings,
+        dataset=policy_dataset,
         context=longest_context,
         folder=policy_folder,
         data=subpath(input.problems, parent=True),

@@ -16,7 +16,7 @@ from spo.config import layers
 from spo.config.plan import train_settings, trained
 from spo.settings import Chain, Critic, Group, Loss, Optimizer, Pairs, Partition, Replay, Train, Tree
 from spo.types import Sampling
-from tests.paper_prompts import PROMPTS
+from tests.paper_prompts import MESSAGE, PROMPTS, R1
 
 ROOT = Path(__file__).parents[3]
 CONFIG = ROOT / "config"
@@ -197,6 +197,29 @@ def test_prompts_are_the_published_ones() -> None:
     prompts = {name: dataset.prompt for name, dataset in STUDY.datasets.items()}
     assert {name: prompts[name] for name in PROMPTS} == PROMPTS
     assert prompts.keys() - PROMPTS.keys() == {"knights"}
+
+
+def test_deepscaler_and_still3_are_asked_in_their_own_chat_templates() -> None:
+    """spec §7.3: the same words, in the model's template; for all others the template's text is the prompt."""
+    assert {name for name, model in STUDY.models.items() if model.chat} == {"deepscaler", "still3"}
+    for dataset in ("math500", "aime24"):
+        for model in ("deepscaler", "still3"):
+            found = config.asked(STUDY, dataset, model)
+            assert (found.chat, found.message) == (True, MESSAGE)
+        found = config.asked(STUDY, dataset, "r1_distill")
+        assert (found.chat, found.prompt, found.message) == (False, R1, "{question}")
+
+
+def test_known_revisions_are_pinned_in_full() -> None:
+    """spec §6.3."""
+    models = {model.path: model.revision for model in STUDY.models.values() if model.revision}
+    assert models == {
+        "realtreetune/rho-1b-sft-GSM8K": "b28fda3216f8178c1f37c3c764196e3ca2439a30",
+        "gyr66/spo-chain-int5-rho1.1B-gsm8k": "a806ef8ef83beca009725da026fb7bde467a9dde",
+        "deepseek-ai/DeepSeek-R1-Distill-Qwen-1.5B": "ad9f0ae0864d7fbcd1cd905e3c6c5b069cc8b562",
+    }
+    datasets = {name: dataset.revision for name, dataset in STUDY.datasets.items() if dataset.revision}
+    assert datasets == dict.fromkeys(("gsm8k", "gsm8k_qwen"), "e53f048856ff4f594e959d75785d2c2d37b678ee")
 
 
 def test_the_4k_runs_go_on_from_the_2k_ones() -> None:

@@ -436,3 +436,60 @@ def test_the_papers_numbers_are_well_formed(tmp_path: Path) -> None:
             Figure, config.pictures(study(tmp_path, {"figures": {"bars": {"paper": name}}}), NUMBERS)["bars"]
         )
         assert len(figure.paper) == len(group["numbers"])
+
+
+# ---- chat templates -------------------------------------------------------------------------------------------------
+
+
+def test_asked_takes_the_chat_of_the_dataset_or_of_the_model(tmp_path: Path) -> None:
+    changes = {
+        "datasets": {"tales": {"message": "Say: {question}"}},
+        "models": {"other": {"path": "a/b", "chat": True}},
+    }
+    found = study(tmp_path, changes)
+    plain, chat = (config.asked(found, "tales", model) for model in ("tiny", "other"))
+    assert (plain.chat, plain.prompt, plain.message) == (False, "{question}\n", "{question}")
+    assert (chat.chat, chat.prompt, chat.message) == (True, "{question}\n", "Say: {question}")
+
+
+def test_what_is_not_asked_changes_nothing(tmp_path: Path) -> None:
+    plain = config.asked(study(tmp_path), "tales", "tiny")
+    assert (
+        config.asked(study(tmp_path, {"datasets": {"tales": {"message": "Say: {question}"}}}), "tales", "tiny") == plain
+    )
+
+
+def local_model(folder: Path, template: str | None) -> dict:
+    folder.mkdir()
+    (folder / "tokenizer_config.json").write_text("{}", encoding="utf-8")
+    if template:
+        (folder / "chat_template.jinja").write_text(template, encoding="utf-8")
+    return {"models": {"mine": {"path": str(folder), "chat": True}}, "experiments": {"one": {"model": "mine"}}}
+
+
+def test_a_local_model_with_a_chat_template_may_be_asked_in_it(tmp_path: Path) -> None:
+    assert study(tmp_path, local_model(tmp_path / "model", "{{ messages }}")).models["mine"].chat
+
+
+def test_a_model_without_a_chat_template_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(
+        UserError, match=r"experiments\.one\.\S+: tales is asked in a chat template, but models\.mine\.path"
+    ):
+        study(tmp_path, local_model(tmp_path / "model", None))
+
+
+@pytest.mark.parametrize(
+    ("changes", "expected"),
+    [
+        ({"models": {"tiny": {"chat": True}}}, "models.tiny.chat: a model trained here has no chat template"),
+        (
+            {"datasets": {"tales": {"chat": True}}},
+            "datasets.tales.chat, but models.tiny is trained here and has no chat",
+        ),
+        ({"datasets": {"tales": {"message": "Q"}}}, "datasets.tales.message: should contain {question}"),
+    ],
+)
+def test_chat_that_cannot_be_is_refused(tmp_path: Path, changes: dict, expected: str) -> None:
+    with pytest.raises(UserError) as refused:
+        study(tmp_path, changes)
+    assert expected in str(refused.value)
