@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import argparse
+import os
+import select
+import signal
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -10,10 +13,67 @@ from pathlib import Path
 from spo import gpus, inspection, launch, verbs
 from spo.errors import RunFailure, UserError
 
+#: The exit code of a tool that SIGPIPE ends.
+READER_LEFT = 128 + signal.SIGPIPE
+
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run one verb; the exit code."""
-    arguments = sys.argv[1:] if arguments is None else arguments
+    """Run one verb; return the exit code. Ends silently if the reader of the output leaves early, as `| head` does."""
+    _open_standard_files()
+    try:
+        code = _run(sys.argv[1:] if arguments is None else arguments)
+    except SystemExit:
+        if _reader_left():
+            return READER_LEFT
+        raise
+    return READER_LEFT if _reader_left() else code
+
+
+def _open_standard_files() -> None:
+    """Open those of stdin, stdout and stderr that the caller has closed (`2>&-`), or other files get their numbers."""
+    for number, (name, mode) in enumerate((("stdin", "r"), ("stdout", "w"), ("stderr", "w"))):
+        if getattr(sys, name) is None:
+            opened = open(os.devnull, mode)  # noqa: SIM115
+            if not _is_open(number):
+                os.dup2(opened.fileno(), number)
+            setattr(sys, name, opened)
+
+
+def _is_open(number: int) -> bool:
+    try:
+        os.fstat(number)
+    except OSError:
+        return False
+    return True
+
+
+def _reader_left(broken: bool = False) -> bool:
+    """Return True if nobody reads the output any more.
+
+    `broken`: some pipe was broken, and the question is whether it was this one.
+    """
+    try:
+        sys.stdout.flush()
+    except OSError as error:  # a full disk was told already; what could not be written is dropped
+        _drop_output()
+        return isinstance(error, BrokenPipeError)
+    left = broken and _has_no_reader(sys.stdout.fileno())
+    if left:
+        _drop_output()
+    return left
+
+
+def _drop_output() -> None:
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def _has_no_reader(descriptor: int) -> bool:
+    poll = select.poll()
+    poll.register(descriptor, 0)
+    return any(event & select.POLLERR for _, event in poll.poll(0))
+
+
+def _run(arguments: Sequence[str]) -> int:
     options, at = _parser().parse_args(arguments), launch.place()
     try:
         if at is not None and options.verb is not verbs.train:
@@ -30,10 +90,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if at is None and processes > 1:
             return launch.run(arguments, processes)
         options.verb(options)
+        sys.stdout.flush()
     except UserError as error:
         return _ended(str(error), 2)
     except RunFailure as error:
         return _ended(str(error), 1)
+    except BrokenPipeError:
+        return READER_LEFT if _reader_left(broken=True) else _ended("input/output: Broken pipe", 1)
     except OSError as error:
         return _ended(f"{error.filename or 'input/output'}: {error.strerror or error}", 1)
     except KeyboardInterrupt:

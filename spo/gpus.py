@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
 import os
 import subprocess
 import tempfile
@@ -11,6 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import IO
 
+from spo import locks
 from spo.errors import UserError
 
 #: Between two looks at GPUs that other jobs hold.
@@ -90,9 +90,7 @@ def _lock(name: str) -> IO[str] | None:
     folder = Path(tempfile.gettempdir()) / f"spo-gpus-{os.getuid()}"
     folder.mkdir(exist_ok=True)
     handle = (folder / f"{os.environ.get('SLURM_JOB_ID', 'here')}-{name.replace('/', '_')}").open("w")
-    try:
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        return handle
-    except BlockingIOError:
+    if locks.take(handle) is False:
         handle.close()
         return None
+    return handle

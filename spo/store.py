@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import fcntl
 import gzip
 import hashlib
 import json
@@ -20,6 +19,7 @@ from typing import Any, NoReturn
 
 import numpy as np
 
+from spo import locks
 from spo.errors import RunFailure, UserError
 
 _MOST_LINKS = 40  # one after the other; as many as the kernel follows
@@ -83,17 +83,15 @@ def write_jsonl(path: str | Path, rows: Iterable[Any]) -> None:
 def locked(folder: str | Path) -> Iterator[None]:
     """Hold `folder` for one process; another one waits, and says so on stderr.
 
-    The lock ends with its process, however that ends. Waiting is what a job needs whose predecessor was orphaned when
-    the workflow was killed: it then finds the work done.
+    Waiting is what a job needs whose predecessor was orphaned when the workflow was killed: it then finds the work
+    done. Where the file system has no locks, a warning says so and nobody waits.
     """
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     with open(folder / "lock", "w") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
+        if locks.take(file) is False:
             print(f"spo: {folder}: another process works here; waiting for it to end", file=sys.stderr, flush=True)
-            fcntl.flock(file, fcntl.LOCK_EX)
+            locks.take(file, wait=True)
         yield
 
 

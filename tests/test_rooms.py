@@ -11,7 +11,17 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[1]
-GROUND = ("spo", "spo.types", "spo.errors", "spo.seeds", "spo.store", "spo.settings", "spo.prefixes", "spo.gpus")
+GROUND = (
+    "spo",
+    "spo.types",
+    "spo.errors",
+    "spo.seeds",
+    "spo.locks",
+    "spo.store",
+    "spo.settings",
+    "spo.prefixes",
+    "spo.gpus",
+)
 GROUND += ("spo.launch", "spo.start")
 MATHS = ("spo.credit", "spo.losses", "spo.objectives", "spo.batching")
 WORLD = ("spo.data", "spo.grading", "spo.policy")

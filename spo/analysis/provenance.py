@@ -22,7 +22,7 @@ def facts(settings: Report, root: Path) -> dict[str, str]:
     return {
         "command": settings.command,
         "config digest": settings.config_digest,
-        "commit of this page": _commit(),
+        "commit of this page": commit(Path(__file__).parents[2]),
         "Python": platform.python_version(),
         "packages": versions,
         "machine": f"{_processor()}, {os.cpu_count()} logical cores, {platform.system()} {platform.machine()}",
@@ -50,22 +50,29 @@ def _version(package: str) -> str | None:
         return None
 
 
-def _commit() -> str:
-    here = Path(__file__).parent
+def commit(root: Path) -> str:
+    """Return the commit of the project that lies in `root`, in words.
+
+    A repository around it, in which the code was unpacked or installed, says nothing about the code.
+    """
+    unknown = f"unknown (not a git checkout, version {_version('spo') or 'unknown'})"
     try:
-        commit = subprocess.run(["git", "rev-parse", "HEAD"], cwd=here, capture_output=True, text=True, timeout=10)
-        changed = subprocess.run(
-            ["git", "status", "--porcelain", "--untracked-files=no"],
-            cwd=here,
-            capture_output=True,
-            text=True,
-            timeout=10,
-        )
+        top = _git(root, "rev-parse", "--show-toplevel")
+        if top is None or not os.path.samefile(top, root):
+            return unknown
+        head = _git(root, "rev-parse", "HEAD")
+        changed = _git(root, "status", "--porcelain", "--untracked-files=no")
     except (OSError, subprocess.TimeoutExpired):
         return "unknown (git is not installed)"
-    if commit.returncode:
-        return "unknown (not a git checkout)"
-    return commit.stdout.strip() + (" with local changes" if changed.stdout.strip() else "")
+    return unknown if head is None else head + (" with local changes" if changed else "")
+
+
+def _git(folder: Path, *arguments: str) -> str | None:
+    """Return what git says in a folder; None if it refuses. Variables of a hook, such as GIT_DIR, name another one."""
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("GIT_")}
+    keywords = {"cwd": folder, "env": environment, "capture_output": True, "text": True, "timeout": 10}
+    done = subprocess.run(["git", *arguments], **keywords)
+    return None if done.returncode else done.stdout.strip()
 
 
 def _processor() -> str:

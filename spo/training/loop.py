@@ -123,7 +123,10 @@ class _Progress:
         print(line, flush=True)
         if self.terminal and (now - self.told > TELL_EVERY_S or iteration == self.total):
             self.told = now
-            os.write(TERMINAL, f"{line}\n".encode())
+            try:
+                os.write(TERMINAL, f"{line}\n".encode())
+            except OSError:  # the window was closed; the log goes on
+                self.terminal = False
 
 
 @contextmanager

@@ -5,10 +5,13 @@ from __future__ import annotations
 import importlib.util
 import json
 import os
+import re
+import signal
 import subprocess
 import sys
 import time
 from dataclasses import asdict, replace
+from pathlib import Path
 
 import pytest
 import torch
@@ -18,6 +21,8 @@ from spo.config import slice_json
 from spo.settings import Dataset, Memory, Model, Protocol, Sft
 from spo.training import loop
 from tests import tiny
+
+WITH_PACKAGE = os.environ | {"PYTHONPATH": str(Path(__file__).parents[2])}
 
 
 def spo(*arguments: str, environment: dict[str, str] | None = None) -> tuple[int, str, float]:
@@ -203,3 +208,36 @@ def test_progress_reaches_the_terminal_at_descriptor_3_and_nothing_else_does(stu
     if watched:
         shown = os.read(ours, 65536).decode().splitlines()
         assert shown[-1].startswith("tiny 4/4") and all(" eta " in line for line in shown) and len(shown) >= 4
+
+
+@pytest.mark.parametrize("command", ["check", "plan"])
+def test_a_reader_that_leaves_early_ends_it_silently(command):
+    study = Path(__file__).parents[2] / "config/config.yaml"
+    with subprocess.Popen([sys.executable, "-m", "spo", command, study], stdout=-1, stderr=-1) as process:
+        process.stdout.close()
+        assert process.stderr.read() == b""
+        assert process.wait() == 128 + signal.SIGPIPE
+
+
+def test_mistakes_are_exit_codes_if_stderr_and_stdin_are_closed(tmp_path):
+    command = f"{sys.executable} -m spo check nothing.yaml 2>&- <&-"
+    assert subprocess.run(["bash", "-c", command], cwd=tmp_path, env=WITH_PACKAGE, stdout=-1).returncode == 2
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_full_disk_is_one_line_and_leaves_no_half_file(tmp_path):
+    """A limit of the size of files stands for a full disk: the same call fails half way."""
+    settings = slice_json(Dataset(source="stories", grader="final_line", train=500, validation=5, test=5))
+    command = f"ulimit -f 4; exec {sys.executable} -m spo prepare --name x --settings '{settings}' --output out"
+    done = subprocess.run(["bash", "-c", command], cwd=tmp_path, env=WITH_PACKAGE, capture_output=True, text=True)
+    assert done.returncode == 1
+    assert re.fullmatch(r"spo: cannot write out/train\.jsonl \(\d+ bytes\): File too large\n", done.stderr)
+    assert list((tmp_path / "out").iterdir()) == []
+
+
+@pytest.mark.parametrize("command", ["check", "plan"])
+def test_output_to_a_full_device_is_one_line(command):
+    study = Path(__file__).parents[2] / "config/config.yaml"
+    with open("/dev/full", "w") as full:
+        done = subprocess.run([sys.executable, "-m", "spo", command, study], stdout=full, stderr=-1, text=True)
+    assert (done.returncode, done.stderr) == (1, "spo: input/output: No space left on device\n")

@@ -5,7 +5,6 @@ and no others.
 """
 
 import dataclasses
-import fcntl
 import os
 import re
 import shutil
@@ -18,6 +17,7 @@ import spo
 sys.path.sort(key=lambda entry: os.path.abspath(entry) == os.path.abspath(workflow.basedir))
 
 from spo import config as desk
+from spo import locks
 from spo.errors import UserError
 from spo.settings import Group, Train
 
@@ -26,6 +26,10 @@ os.environ.update(PATH=os.pathsep.join([os.path.dirname(sys.executable), os.envi
 # Jobs search no module in the folder where Snakemake runs, and take the package of this checkout.
 SEARCHED = [os.path.join(os.path.abspath(workflow.basedir), "workflow/python"), os.environ.get("PYTHONPATH")]
 os.environ.update(PYTHONSAFEPATH="1", PYTHONPATH=os.pathsep.join(filter(None, SEARCHED)))
+
+
+# Rules keep the terminal as descriptor 3 (`3>&2`), which fails before their log is open if the caller has closed stderr.
+shell.prefix("set -euo pipefail; ( : >&2 ) || exec 2> /dev/null; ")
 
 
 def read_study():
@@ -46,23 +50,21 @@ def read_study():
 
 
 def join_the_living():
-    """An open file that stands for this Snakemake; clears the lock files of one that was killed.
+    """Return an open file that stands for this Snakemake; clear the lock files of one that was killed.
 
-    Snakemake's own lock is files, which outlive a kill -9, and the next command would have to be `--unlock`. This lock is
-    the kernel's and ends with its process: all who live share it, and who can have it alone is alone. A job of a cluster
-    is none of them: the kernel of its machine may not know who lives on another.
+    Snakemake's own lock is files, which outlive a kill -9, and the next command would have to be `--unlock`. Every running
+    Snakemake holds a shared lock of the kernel; if we get it exclusively, no other one is running. A job of a cluster
+    takes none: the kernel of its machine may not know who runs on another. Where the file system has no locks, nobody
+    knows who is alone, and Snakemake's lock files stay.
     """
     if not workflow.is_main_process:
         return None
     folder = Path(".snakemake")
     folder.mkdir(exist_ok=True)
     alive = open(folder / "alive", "w")
-    try:
-        fcntl.flock(alive, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    if locks.take(alive):
         shutil.rmtree(folder / "locks", ignore_errors=True)
-    except BlockingIOError:
-        pass  # another one lives here: its lock stands
-    fcntl.flock(alive, fcntl.LOCK_SH)
+    locks.take(alive, shared=True, wait=True)
     return alive
 
 
