@@ -132,6 +132,12 @@ class Accepted:
     """Correct responses to a problem that are learnt at most, drawn at random."""
     temperature: Above = 1.0
     """Temperature of the softmax whose likelihood is learnt (official: 0.6, at which responses were sampled)."""
+    keep: Literal["last", "first_peak", "best"] = "last"
+    """Which policy of an iteration goes on: the `last` one, or by accuracy on validation problems (of samples, if there
+    are `validation_samples`) that of the `first_peak`, where training then ends (official), or the `best` of all."""
+    validate_every_steps: Positive = 500
+    """`first_peak` and `best`: optimizer steps between the policies that are compared; the first and the last one of an
+    iteration are compared too."""
     restart: bool = True
     """Each iteration's training begins at the starting policy; false: at the current one."""
 

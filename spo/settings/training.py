@@ -105,7 +105,7 @@ class Train:
     """Reward of a response cut by the limit: `zero`; `minus_one`, which a response without an answer earns too (the
     authors' run of Fig. 3, spec §9); `graded`: what its text earns (official GRPO, spec §4.1)."""
     batch_episodes: Positive = 64
-    """Episodes an optimizer step."""
+    """Episodes an optimizer step; a pair of DPO-positive is two."""
     epochs: Positive = 1
     """Passes over an iteration's episodes."""
     loss: Loss = Loss()
@@ -122,6 +122,9 @@ class Train:
     """How they are drawn, with the same random numbers each time."""
     checkpoint_every: Positive = 10
     """Iterations between checkpoints."""
+    checkpoint_every_steps: Positive | None = None
+    """Optimizer steps between checkpoints inside an iteration, the first one when its responses are collected; for
+    iterations of hours, such as those of RestEM and DPO-positive. Empty: none inside."""
     backend: str = "engine"
     """Name in `spo.policy.BACKENDS`."""
     dtype: Literal["float32", "bfloat16"] = "float32"

@@ -1,7 +1,9 @@
 """Training state on disk: whole or absent, checked when read, refused when it belongs to another configuration.
 
 A checkpoint is a folder `step-{done}` with the weights and Adam moments (safetensors), what the method carries over
-(JSON lines) and `state.json`, which is written last and lists the checksum of every other file. Two are kept.
+(JSON lines) and `state.json`, which is written last and lists the checksum of every other file. One inside an iteration
+is `step-{done}.{optimizer steps}`; it has what the iteration collected (safetensors, one file that its checkpoints
+share) and how far training has come. Two are kept.
 """
 
 from __future__ import annotations
@@ -22,11 +24,17 @@ from torch import Tensor
 
 from spo import store
 from spo.errors import RunFailure, UserError
+from spo.training import pending as unfinished
 from spo.training import ranks
+from spo.training.pending import Pending
 from spo.types import Episode
 
 #: (iteration that made it, Episode)
 Memory = tuple[tuple[int, Episode], ...]
+#: Begins the names of tensors of `Pending.best`.
+BEST = "best/"
+#: Files of a checkpoint: what an iteration has collected.
+COLLECTED = "collected.safetensors"
 #: Append-only files of a run; a resumed run cuts them back to where its checkpoint was taken.
 LOGS = ("metrics.jsonl", "timing.jsonl")
 #: Their names in a safetensors file
@@ -35,7 +43,8 @@ _DTYPES = {torch.float32: "F32", torch.bfloat16: "BF16"}
 
 @dataclass(frozen=True)
 class State:
-    """What a run is between two iterations: iterations `done`, weights and moments by name, memory, counters.
+    """What a run is between two iterations: iterations `done`, weights and moments by name, memory, counters; inside
+    an iteration also what is `pending`, whose `best` weights are among the tensors, behind `BEST`.
 
     Tensors that were read from a checkpoint are views of its file, which the system reads as they are copied. Each of
     several processes has its own ones to save.
@@ -45,6 +54,13 @@ class State:
     tensors: Mapping[str, Tensor]
     memory: Memory
     counters: dict[str, float]
+    pending: Pending | None = None
+
+    @property
+    def folder(self) -> str:
+        """Return the name of its folder; later ones are later in the alphabet."""
+        inside = "" if self.pending is None else f".{self.pending.steps_done:07d}"
+        return f"step-{self.done:06d}{inside}"
 
 
 def claim(folder: Path, fingerprint: Mapping[str, object]) -> None:
@@ -65,7 +81,7 @@ def claim(folder: Path, fingerprint: Mapping[str, object]) -> None:
 
 
 def save(folder: Path, state: State) -> None:
-    """Write checkpoint `step-{done}` and drop all but the newest two. RunFailure if the disk refuses.
+    """Write the checkpoint and drop all but the newest two. RunFailure if the disk refuses.
 
     Beside the tensors themselves this takes the memory of one of them, on the processor where it is on a GPU or in
     another process: the first of several writes those of all, and all wait until it has.
@@ -78,24 +94,25 @@ def save(folder: Path, state: State) -> None:
 
 
 def _write(folder: Path, state: State) -> None:
-    final, temporary = folder / f"step-{state.done:06d}", folder / "step-tmp"
+    final, temporary = folder / state.folder, folder / "step-tmp"
     try:
         shutil.rmtree(temporary, ignore_errors=True)
         temporary.mkdir(parents=True)
-        digest = _write_tensors(temporary / "tensors.safetensors", state.tensors)
+        sums = {"tensors.safetensors": _write_tensors(temporary / "tensors.safetensors", state.tensors)}
         store.write_jsonl(
             temporary / "memory.jsonl", ({"made": made, **asdict(episode)} for made, episode in state.memory)
         )
+        sums["memory.jsonl"] = store.sha256_file(temporary / "memory.jsonl")
+        if state.pending is not None:
+            sums[COLLECTED] = _collected(folder, temporary / COLLECTED, state.pending)
         store.write_json(
             temporary / "state.json",
             {
                 "done": state.done,
                 "counters": state.counters,
                 "logs": {name: _size(folder / name) for name in LOGS},
-                "sha256": {
-                    "tensors.safetensors": digest,
-                    "memory.jsonl": store.sha256_file(temporary / "memory.jsonl"),
-                },
+                "pending": None if state.pending is None else unfinished.to_json(state.pending),
+                "sha256": sums,
             },
         )
         shutil.rmtree(final, ignore_errors=True)
@@ -107,6 +124,21 @@ def _write(folder: Path, state: State) -> None:
         ) from None
     for old in _checkpoints(folder)[2:]:
         shutil.rmtree(old, ignore_errors=True)
+
+
+def _collected(folder: Path, path: Path, pending: Pending) -> str:
+    """Have at `path` what an iteration has collected, from its last checkpoint if there is one; the SHA-256."""
+    for earlier in _checkpoints(folder)[:1]:
+        document = store.read_json(earlier / "state.json")
+        if (document.get("pending") or {}).get("iteration") == pending.iteration:
+            try:
+                os.link(earlier / COLLECTED, path)
+            except OSError:  # a file system without links
+                shutil.copyfile(earlier / COLLECTED, path)
+            return document["sha256"][COLLECTED]
+    unfinished.write_collected(path, pending)
+    _sync(path)
+    return store.sha256_file(path)
 
 
 def load(folder: Path) -> State | None:
@@ -177,7 +209,11 @@ def _read(path: Path) -> State:
     for row in store.read_jsonl(path / "memory.jsonl"):
         made, problem_id = row.pop("made"), row.pop("problem_id")
         memory.append((made, Episode(problem_id, **{name: tuple(values) for name, values in row.items()})))
-    return State(document["done"], load_file(path / "tensors.safetensors"), tuple(memory), document["counters"])
+    tensors, pending = load_file(path / "tensors.safetensors"), document.get("pending")
+    if pending is not None:
+        best = {name.removeprefix(BEST): t.clone() for name, t in tensors.items() if name.startswith(BEST)}
+        pending = unfinished.read(path / COLLECTED, pending, best)
+    return State(document["done"], tensors, tuple(memory), document["counters"], pending)
 
 
 def _damage(path: Path) -> str | None:

@@ -84,6 +84,16 @@ class Descent:
             part.state.clear()
         self.steps, self.total_steps = 0, total_steps
 
+    def kept(self) -> dict[str, Tensor]:
+        """Return copies of the weights that this process steps, in main memory."""
+        return {name: weight.detach().to("cpu", copy=True) for name, weight in self.own.items()}
+
+    def adopt(self, weights: Mapping[str, Tensor]) -> None:
+        """Go back to weights that `kept` returned; moments and schedule stay as they are."""
+        for name, weight in self.own.items():
+            weight.data.copy_(weights[name])
+        self._publish()
+
     def clear(self) -> None:
         """Forget the gradients."""
         for weight in self.weights.values():

@@ -16,8 +16,9 @@ from spo.errors import RunFailure
 from spo.launch import TERMINAL
 from spo.methods.world import Clock
 from spo.training import checkpoint, ranks
-from spo.training.checkpoint import Memory, State
+from spo.training.checkpoint import BEST, Memory, State
 from spo.training.descent import Descent
+from spo.training.pending import Pending
 
 #: Phases that are not training time: they would not be there in a run that only wants the model.
 NOT_TRAINING = ("validate", "save")
@@ -33,56 +34,96 @@ class Iterated:
     memory: Memory = ()
 
 
+@dataclass(frozen=True)
+class Midway:
+    """Checkpoints inside an iteration.
+
+    `found` is how far the iteration had come when the run was stopped, None if it is to begin. `reached` says how far
+    it has come, after its collection and after each optimizer step; it saves where that is due, and raises RunFailure
+    after SIGTERM.
+    """
+
+    found: Pending | None
+    reached: Callable[[Pending], None]
+
+
 def run(
     *,
     name: str,
     total: int,
-    iterate: Callable[[int, Memory, Clock], Iterated],
+    iterate: Callable[[int, Memory, Clock, Midway], Iterated],
     descents: Mapping[str, Descent],
     state: Path,
     fingerprint: Mapping[str, object],
     checkpoint_every: int,
+    checkpoint_every_steps: int | None = None,
     describe: Callable[[dict[str, float]], str],
 ) -> None:
     """Bring the run in folder `state` to `total` iterations and leave the weights of `descents` there.
 
     The key of a descent begins the names of its tensors and counters; an empty one adds nothing.
 
-    `iterate(i, memory, clock)` does iteration i (1 to total; 0 only reports). Metrics go to `state/metrics.jsonl`,
-    seconds to `state/timing.jsonl`; both are cut back on resume, so a killed run ends in the metrics and weights of
-    an undisturbed one. SIGTERM finishes the iteration, saves, and raises RunFailure. Of several processes the first
-    writes, and SIGTERM to any of them stops all.
+    `iterate(i, memory, clock, midway)` does iteration i (1 to total; 0 only reports). Metrics go to
+    `state/metrics.jsonl`, seconds to `state/timing.jsonl`; both are cut back on resume, so a killed run ends in the
+    metrics and weights of an undisturbed one. With `checkpoint_every_steps` state is saved inside iterations too.
+    SIGTERM finishes the iteration, or the optimizer step with `checkpoint_every_steps`, saves, and raises RunFailure.
+    Of several processes the first writes, and SIGTERM to any of them stops all.
     """
     with store.locked(state) if ranks.first() else nullcontext(), _polite() as told_to_stop:
         if ranks.first():
             checkpoint.claim(state, fingerprint)
         found = checkpoint.load(state)
-        done, memory, counters = -1, (), {"sampled_tokens_total": 0.0, "seconds_total": 0.0}
+        done, memory, counters, pending = -1, (), {"sampled_tokens_total": 0.0, "seconds_total": 0.0}, None
         if found is not None:
-            done, memory, counters = found.done, found.memory, dict(found.counters)
+            done, memory, counters, pending = found.done, found.memory, dict(found.counters), found.pending
             for prefix, descent in descents.items():
                 own = {name.removeprefix(prefix): t for name, t in found.tensors.items() if name.startswith(prefix)}
                 descent.restore(own, int(counters[f"{prefix}optimizer_steps"]))
                 del own
             found = None  # or its tensors would stay as long as the run
             if ranks.first():
-                print(f"{name}: resuming after iteration {done} of {total}", flush=True)
+                inside = f", {pending.steps_done} optimizer steps into the next" if pending is not None else ""
+                print(f"{name}: resuming after iteration {done} of {total}{inside}", flush=True)
         progress = _Progress(name, total, done)
+
+        def save(iteration: int, memory: Memory, pending: Pending | None, clock: Clock) -> None:
+            tensors = {
+                prefix + name: tensor
+                for prefix, descent in descents.items()
+                for name, tensor in descent.tensors().items()
+            }
+            if pending is not None:
+                tensors |= {BEST + name: weight for name, weight in pending.best.items()}
+                pending.seconds = dict(clock.seconds)
+            steps = {f"{prefix}optimizer_steps": descent.steps for prefix, descent in descents.items()}
+            with clock.phase("save"):
+                checkpoint.save(state, State(iteration, tensors, memory, counters | steps, pending))
+
+        def midway(iteration: int, found: Pending | None, clock: Clock) -> Midway:
+            def reached(pending: Pending) -> None:
+                if checkpoint_every_steps is None:
+                    return
+                (stop,) = ranks.anywhere([bool(told_to_stop)])
+                if stop or pending.steps_done % checkpoint_every_steps == 0:
+                    save(iteration - 1, (), pending, clock)
+                where = f"in iteration {iteration} of {total}, after {pending.steps_done} optimizer steps"
+                if stop:
+                    raise RunFailure(f"{name}: stopped by SIGTERM {where}; the same command continues")
+                if pending.steps_done % checkpoint_every_steps == 0 and ranks.first():
+                    print(f"{name}: saved {where}", flush=True)
+
+            if found is not None:
+                clock.seconds |= found.seconds
+            return Midway(found, reached)
+
         for iteration in range(done + 1, total + 1):
             clock = Clock()
-            out = iterate(iteration, memory, clock)
-            memory = out.memory
+            out = iterate(iteration, memory, clock, midway(iteration, pending, clock))
+            memory, pending = out.memory, None
             metrics = _log(state, iteration, out.metrics, counters, clock)
-            counters |= {f"{prefix}optimizer_steps": descent.steps for prefix, descent in descents.items()}
             (stop,) = ranks.anywhere([bool(told_to_stop)])
             if iteration == total or iteration % checkpoint_every == 0 or stop:
-                with clock.phase("save"):
-                    tensors = {
-                        prefix + name: tensor
-                        for prefix, descent in descents.items()
-                        for name, tensor in descent.tensors().items()
-                    }
-                    checkpoint.save(state, State(iteration, tensors, memory, counters))
+                save(iteration, memory, None, clock)
             if ranks.first():
                 progress.show(iteration, describe(metrics))
             if stop and iteration < total:

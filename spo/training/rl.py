@@ -14,14 +14,15 @@ from spo.batching import shuffled_batches
 from spo.errors import UserError, short_of_memory
 from spo.methods import METHODS, most_episodes, objective, share
 from spo.methods.score import score
-from spo.methods.world import Clock, Collected, Memory, World
+from spo.methods.world import Clock, Memory, World
 from spo.policy import Policy, ValueModel
-from spo.settings import Train
+from spo.settings import Pairs, Train
 from spo.training import loop
 from spo.training.descent import Descent
-from spo.training.loop import Iterated
+from spo.training.loop import Iterated, Midway
 from spo.training.optimize import OBJECTIVES, policy_step, value_step
-from spo.types import Problem, Request, Sample, Sampling
+from spo.training.pending import Pending
+from spo.types import Episode, Problem, Request, Sample, Sampling
 
 #: Begins the names of the critic's tensors in a checkpoint; the policy's have no such beginning.
 CRITIC = "critic/"
@@ -56,20 +57,30 @@ def run(
         lr = settings.credit.lr or settings.optimizer.lr
         descents[CRITIC] = Descent(critic.weights(), replace(settings.optimizer, lr=lr, muon_lr=None), steps, where)
 
-    def iterate(iteration: int, memory: Memory, clock: Clock) -> Iterated:
+    def check() -> dict[str, float]:
+        return validate(policy, validation[: settings.validation_problems], settings, encode, reward)
+
+    def collect(iteration: int, memory: Memory, clock: Clock) -> Pending:
+        world = World(policy, settings, iteration, encode, reward, pieces, clock, critic)
+        collected = METHODS[settings.credit.kind](world, draw_problems(fitting, settings, iteration), memory)
+        began = {prefix: descent.steps for prefix, descent in descents.items()}
+        return Pending(iteration, collected, compared(reference, collected.episodes, settings, clock), began)
+
+    def iterate(iteration: int, memory: Memory, clock: Clock, midway: Midway) -> Iterated:
         metrics: dict[str, float] = {}
         if iteration > 0:
-            world = World(policy, settings, iteration, encode, reward, pieces, clock, critic)
-            problems = draw_problems(fitting, settings, iteration)
             with short_of_memory(_remedy(settings)):
-                collected = METHODS[settings.credit.kind](world, problems, memory)
-                memory, metrics = collected.memory, dict(collected.metrics)
-                metrics |= learn(policy, reference, descents[""], collected, settings, iteration, clock)
+                pending = midway.found
+                if pending is None:
+                    pending = collect(iteration, memory, clock)
+                    midway.reached(pending)
+                memory, metrics = pending.collected.memory, dict(pending.collected.metrics)
+                metrics |= learn(policy, reference, descents[""], pending, settings, clock, midway, check)
                 if critic is not None:
-                    metrics |= learn_values(critic, descents[CRITIC], collected, settings, iteration, clock)
+                    metrics |= learn_values(critic, descents[CRITIC], pending, settings, clock, midway)
         if iteration % settings.validate_every == 0 or iteration == settings.last_iteration:
             with clock.phase("validate"):
-                metrics |= validate(policy, validation[: settings.validation_problems], settings, encode, reward)
+                metrics |= check()
         return Iterated(metrics, memory)
 
     loop.run(
@@ -80,6 +91,7 @@ def run(
         state=state,
         fingerprint=fingerprint,
         checkpoint_every=settings.checkpoint_every,
+        checkpoint_every_steps=settings.checkpoint_every_steps,
         describe=_describe,
     )
 
@@ -110,53 +122,120 @@ def draw_problems(problems: Sequence[Problem], settings: Train, iteration: int) 
     return [problems[i] for i in generator.choice(len(problems), count, replace=False)]
 
 
+def compared(
+    reference: Policy | None, episodes: Sequence[Episode], settings: Train, clock: Clock
+) -> list[tuple[float, ...]] | None:
+    """Return log-probabilities (T) of each Episode under the starting policy; None where the objective needs none."""
+    if not episodes or not compares(settings):
+        return None
+    with clock.phase("score"), getattr(reference, "present", nullcontext)():
+        sequences = [(episode.prompt_ids, episode.response_ids) for episode in episodes]
+        return score(reference, sequences, settings.sampling.temperature, settings.optimizer.micro_batch_tokens)
+
+
 def learn(
     policy: Policy,
     reference: Policy | None,
     descent: Descent,
-    collected: Collected,
+    pending: Pending,
     settings: Train,
-    iteration: int,
     clock: Clock,
+    midway: Midway,
+    check: Callable[[], dict[str, float]],
 ) -> dict[str, float]:
-    """All optimizer steps of one iteration on the policy; means over their tokens.
+    """Take the optimizer steps on the policy that are left of an iteration; return means over all of its tokens.
 
-    Where training restarts, the schedule counts the steps of this iteration, otherwise those of the whole run.
+    Where training restarts, the schedule counts the steps of this iteration, otherwise those of the whole run. `check`
+    validates the policy, where `Accepted.keep` says so.
     """
-    episodes = collected.episodes
+    episodes, ref = pending.collected.episodes, pending.reference
     if not episodes:
         return {"episodes": 0, "trained_tokens": 0, "steps": 0}
-    ref = None
-    if compares(settings):
-        with clock.phase("score"), getattr(reference, "present", nullcontext)():
-            sequences = [(episode.prompt_ids, episode.response_ids) for episode in episodes]
-            ref = score(reference, sequences, settings.sampling.temperature, settings.optimizer.micro_batch_tokens)
-    name, batches = objective(settings), iteration_batches(settings, len(episodes), iteration)
-    with clock.phase("train"):
-        if collected.restart:
-            descent.restart(reference.weights(), len(batches))
-        steps = [
-            policy_step(policy, descent, _rows(episodes, rows), ref and _rows(ref, rows), settings, name)
-            for rows in batches
-        ]
-    return {"episodes": len(episodes), "steps": len(steps)} | _means(steps)
+    name, batches = objective(settings), iteration_batches(settings, len(episodes), pending.iteration)
+    steps = pending.steps.setdefault("", [])
+    if pending.collected.restart and not steps:
+        descent.restart(reference.weights(), len(batches))
+    descent.total_steps = schedule_steps(settings, descent.total_steps, pending, len(batches))
+    choice = Choice(settings, pending, descent, check, clock)
+    choice.look(len(batches))
+    for rows in batches[len(steps) :]:
+        if choice.made:
+            break
+        with clock.phase("train"):
+            steps.append(policy_step(policy, descent, _rows(episodes, rows), ref and _rows(ref, rows), settings, name))
+        choice.look(len(batches))
+        midway.reached(pending)
+    return {"episodes": len(episodes), "steps": len(steps)} | _means(steps) | choice.keep()
+
+
+def schedule_steps(settings: Train, total: int, pending: Pending, steps: int) -> int:
+    """Return the optimizer steps that the schedule of the policy is made for, `total` until here.
+
+    Those of an iteration that restarts are its own `steps`. Pairs are known when they have been drawn: later
+    iterations are taken to have as many. Other methods train on as much as is possible, so that `total` stays.
+    """
+    if pending.collected.restart:
+        return steps
+    if isinstance(settings.credit, Pairs):
+        return pending.began[""] + steps * (settings.iterations - pending.iteration + 1)
+    return total
+
+
+class Choice:
+    """Which policy of an iteration is kept: `Accepted.keep` (RestEM, spec §4.6).
+
+    Deviation: the official code compares policies whenever the steps of the whole run are a multiple of 500; here those
+    of the iteration are. It trains to the end of an iteration before it looks for the first peak; here training ends
+    there, with the same policy.
+    """
+
+    def __init__(
+        self, settings: Train, pending: Pending, descent: Descent, check: Callable[[], dict[str, float]], clock: Clock
+    ) -> None:
+        self.rule = getattr(settings.credit, "keep", "last")
+        self.every = getattr(settings.credit, "validate_every_steps", 1)
+        self.pending, self.descent, self.check, self.clock = pending, descent, check, clock
+
+    @property
+    def made(self) -> bool:
+        """Return whether later policies cannot be chosen: accuracy has not risen from one to the next."""
+        scores = [accuracy for _, accuracy in self.pending.scores]
+        return self.rule == "first_peak" and len(scores) > 1 and scores[-1] <= scores[-2]
+
+    def look(self, total: int) -> None:
+        """Validate the policy after the steps so far if it is one to be compared, and keep it if it is better."""
+        scores, done = self.pending.scores, len(self.pending.steps[""])
+        due = done % self.every == 0 or done == total
+        if self.rule == "last" or not due or (scores and scores[-1][0] == done):
+            return
+        with self.clock.phase("choose"):
+            found = self.check()
+        accuracy = found.get("validation_sampled_accuracy", found["validation_accuracy"])
+        if accuracy > max((score for _, score in scores), default=-1.0):
+            self.pending.best = self.descent.kept()
+        scores.append((done, accuracy))
+
+    def keep(self) -> dict[str, float]:
+        """Go back to the chosen policy; metrics: its step and its accuracy on validation problems."""
+        scores = self.pending.scores
+        if not scores:
+            return {}
+        self.descent.adopt(self.pending.best)
+        step, accuracy = max(scores, key=lambda score: score[1])
+        return {"kept_step": step, "kept_accuracy": accuracy}
 
 
 def learn_values(
-    critic: ValueModel, descent: Descent, collected: Collected, settings: Train, iteration: int, clock: Clock
+    critic: ValueModel, descent: Descent, pending: Pending, settings: Train, clock: Clock, midway: Midway
 ) -> dict[str, float]:
-    """All optimizer steps of one iteration on the critic, in the batches of the policy's."""
-    with clock.phase("critic"):
-        steps = [
-            value_step(
-                critic,
-                descent,
-                _rows(collected.episodes, rows),
-                _rows(collected.value_targets, rows),
-                settings.credit.value_clip_range,
-            )
-            for rows in iteration_batches(settings, len(collected.episodes), iteration)
-        ]
+    """Take the optimizer steps on the critic that are left of an iteration, in the batches of the policy's."""
+    episodes, targets = pending.collected.episodes, pending.collected.value_targets
+    steps = pending.steps.setdefault(CRITIC, [])
+    for rows in iteration_batches(settings, len(episodes), pending.iteration)[len(steps) :]:
+        with clock.phase("critic"):
+            clip_range = settings.credit.value_clip_range
+            steps.append(value_step(critic, descent, _rows(episodes, rows), _rows(targets, rows), clip_range))
+        midway.reached(pending)
     return {"value_loss": float(np.mean([step["loss"] for step in steps]))}
 
 
@@ -271,7 +350,8 @@ def _means(steps: Sequence[Mapping[str, float]]) -> dict[str, float]:
 
 
 def total_steps(settings: Train, problems: int) -> int:
-    """Optimizer steps of a whole run on so many problems, as the schedule counts them: no iteration can have more."""
+    """Return the optimizer steps of a whole run on so many problems, as the schedule counts them until
+    `schedule_steps` knows better: no iteration can have more."""
     episodes = most_episodes(settings.credit, min(settings.problems_per_iteration, problems))
     return settings.iterations * len(iteration_batches(settings, max(1, episodes), 0))
 

@@ -12,7 +12,7 @@ from spo.policy import Policy
 from spo.settings import Sft
 from spo.training import loop
 from spo.training.descent import Descent
-from spo.training.loop import Iterated
+from spo.training.loop import Iterated, Midway
 from spo.training.optimize import nll_step
 from spo.types import Episode
 
@@ -38,7 +38,7 @@ def run(
     descent = Descent(policy.weights(), settings.optimizer, total * steps)
     remedy = f"lower sft.optimizer.micro_batch_tokens (now {settings.optimizer.micro_batch_tokens})"
 
-    def iterate(iteration: int, memory: Memory, clock: Clock) -> Iterated:
+    def iterate(iteration: int, memory: Memory, clock: Clock, midway: Midway) -> Iterated:
         if iteration == 0:
             return Iterated({})
         with clock.phase("train"), short_of_memory(remedy):

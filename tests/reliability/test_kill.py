@@ -85,6 +85,114 @@ def test_killed_training_ends_in_the_same_bytes(method, folder, tmp_path):
     assert outcome(tmp_path / "calm") == outcome(tmp_path / "killed")
 
 
+#: Several optimizer steps in an iteration; RestEM compares policies inside it.
+STEPS = {method: replace(run, batch_episodes=4, epochs=2, iterations=2) for method, run in tiny.METHODS.items()}
+STEPS["accepted"] = replace(
+    STEPS["accepted"], credit=replace(tiny.METHODS["accepted"].credit, keep="best", validate_every_steps=2)
+)
+
+
+@pytest.mark.parametrize("method", STEPS)
+def test_run_killed_inside_an_iteration_resumes_at_its_step(method, folder, tmp_path, monkeypatch):
+    """Killed before each optimizer step of a policy or a critic in turn: no response is sampled and no step taken
+    twice, and all bytes are those of an undisturbed run without checkpoints inside iterations."""
+    calm, settings = STEPS[method], replace(STEPS[method], checkpoint_every_steps=1, checkpoint_every=99)
+    tiny.train(calm, folder, tmp_path / "calm")
+    state, steps, kills = tmp_path / "killed", 1, 0
+    counts = tmp_path / "counts"
+
+    def work(deadly: int):
+        taken = iter(range(1, 1000))
+        for name in ("policy_step", "value_step"):
+            real = getattr(tiny.rl, name)
+
+            def step(*args, real=real, **named):
+                if next(taken) == deadly:
+                    os.kill(os.getpid(), signal.SIGKILL)
+                return real(*args, **named)
+
+            setattr(tiny.rl, name, step)
+        collect = tiny.rl.METHODS[settings.credit.kind]
+
+        def collected(*args):
+            with open(counts, "a") as file:
+                file.write("x")
+            return collect(*args)
+
+        tiny.rl.METHODS[settings.credit.kind] = collected
+        tiny.train(settings, folder, state)
+
+    # Each life takes one step and dies before its second.
+    while not in_child(lambda: work(2)):
+        kills += 1
+        assert kills < 60
+    rows = store.read_jsonl(state / "metrics.jsonl")
+    steps = sum(row.get("steps", 0) for row in rows) * (2 if method == "critic" else 1)
+    assert kills == steps - 1 and steps >= 6
+    assert counts.read_text() == "xx"
+    assert outcome(tmp_path / "calm") == outcome(state)
+
+
+def test_killed_while_a_policy_is_chosen_takes_the_same_one(folder, tmp_path):
+    credit = replace(tiny.METHODS["accepted"].credit, keep="first_peak", validate_every_steps=1)
+    settings = replace(STEPS["accepted"], credit=credit, checkpoint_every_steps=1)
+    tiny.train(settings, folder, tmp_path / "calm")
+    kills, deadly = 0, 3
+
+    def work():
+        calls, validate = iter(range(1, 1000)), tiny.rl.validate
+
+        def fatal(*args):
+            if next(calls) == deadly:
+                os.kill(os.getpid(), signal.SIGKILL)
+            return validate(*args)
+
+        tiny.rl.validate = fatal
+        tiny.train(settings, folder, tmp_path / "killed")
+
+    while not in_child(work):
+        kills += 1
+        assert kills < 40
+    assert kills >= 2
+    assert outcome(tmp_path / "calm") == outcome(tmp_path / "killed")
+
+
+def test_sigterm_inside_an_iteration_saves_after_the_step(folder, tmp_path, monkeypatch):
+    settings = replace(STEPS["pairs"], checkpoint_every_steps=1000)
+    tiny.train(settings, folder, tmp_path / "calm")
+    step, taken = tiny.rl.policy_step, []
+
+    def told(*args):
+        taken.append(args)
+        if len(taken) == 2:
+            os.kill(os.getpid(), signal.SIGTERM)
+        return step(*args)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(tiny.rl, "policy_step", told)
+        with pytest.raises(RunFailure, match="SIGTERM in iteration 1 of 2, after 2 optimizer steps; the same command"):
+            tiny.train(settings, folder, tmp_path / "told")
+    assert len(taken) == 2
+    tiny.train(settings, folder, tmp_path / "told")
+    assert outcome(tmp_path / "calm") == outcome(tmp_path / "told")
+
+
+def test_checkpoints_inside_an_iteration_share_what_it_collected(folder, tmp_path, monkeypatch):
+    settings = replace(STEPS["pairs"], iterations=1, checkpoint_every_steps=1)
+    links = []
+    real = checkpoint.save
+
+    def save(state, found):
+        real(state, found)
+        files = sorted(state.glob("step-*/collected.safetensors"))
+        links.append({path.stat().st_ino for path in files})
+
+    monkeypatch.setattr(checkpoint, "save", save)
+    tiny.train(settings, folder, tmp_path)
+    assert len(links) > 3 and len(set.union(*links)) == 1
+    assert [path.name for path in sorted(tmp_path.glob("step-*"))][-1] == "step-000001"
+
+
 @pytest.mark.parametrize("method", tiny.METHODS)
 def test_killed_at_every_write_of_a_checkpoint(method, folder, tmp_path, monkeypatch):
     """The process dies right before each rename and each file of a save in turn."""

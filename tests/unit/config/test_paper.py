@@ -14,7 +14,7 @@ from spo import config
 from spo.analysis.slices import OF_VALIDATION, Figure, Table
 from spo.config import layers
 from spo.config.plan import train_settings, trained
-from spo.settings import Chain, Critic, Group, Loss, Optimizer, Pairs, Partition, Replay, Train, Tree
+from spo.settings import Accepted, Chain, Critic, Group, Loss, Optimizer, Pairs, Partition, Replay, Train, Tree
 from spo.types import Sampling
 from tests.paper_prompts import MESSAGE, PROMPTS, R1
 
@@ -36,7 +36,8 @@ mask              grpo.mask                  1000  64    8  512   64/8  2 on   2
 short_cot         rloo                        650  64    8  512   64/8  2 off  2047 1024 -
 short_cot         ppo                         650  64    8  512   64/8  2 on   2047 1024 -
 short_cot         restem                       10 7100   8    -   64/8  8 off  2047 1024 -
-short_cot         dpo_positive                  1 7100  64    -   64/8  3 off  2047 1024 -
+short_cot         dpo_positive                  1 7100  64    -  128/8  3 off  2047 1024 -
+# Two episodes are a pair, of which the table counts 64 in a batch (spec §4.5): the row above has 128.
 # Episodes of the overlays branch_factor_{666,444,888} (spec §1.3); the table's 1024 is without overlay.
 short_cot         spo_tree                   1000  16    -  512  128/8  1 on   2047 1024 30
 tree_shapes       spo_tree.small             1000  16    -  384  128/8  1 on   2047 1024 30
@@ -127,6 +128,9 @@ def test_methods_estimate_as_the_official_code_does() -> None:
     assert credit["grpo"] == Group(baseline="mean", divide_by_std=True)
     assert credit["rloo"] == Group(baseline="leave_one_out", divide_by_std=False)
     assert credit["ppo"] == Critic(gamma=1, lam=1, lr=None, value_clip_range=0.2)
+    assert credit["restem"] == Accepted(
+        samples_per_problem=8, keep_per_problem=10, temperature=0.6, keep="first_peak", validate_every_steps=500
+    )
     assert credit["dpo_positive"] == Pairs(samples_per_problem=64, pairs_per_problem=64, beta=0.3, penalty=50)
     tree = credit["spo_tree"]
     assert (tree.branches, tree.divide_by_std, tree.fill_by_repeating) == ((6, 6, 6), False, True)

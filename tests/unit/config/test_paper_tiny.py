@@ -20,11 +20,11 @@ PAPER, TINY, VLLM = (config.load(FILES[:n]) for n in (2, 3, 4))
 
 #: Keys of a training run that count something, and who samples.
 COUNTS = """
-backend iterations stop_at problems_per_iteration epochs batch_episodes checkpoint_every context_tokens
-max_response_tokens validate_every validation_problems validation_samples
+backend iterations stop_at problems_per_iteration epochs batch_episodes checkpoint_every checkpoint_every_steps
+context_tokens max_response_tokens validate_every validation_problems validation_samples
 credit.samples_per_problem credit.rollouts_per_cut
 credit.max_estimated_cuts credit.branches credit.segment_tokens credit.episodes_per_iteration credit.keep_per_problem
-credit.pairs_per_problem
+credit.pairs_per_problem credit.validate_every_steps
 """
 RUNS = [(key, method) for key, experiment in PAPER.experiments.items() for method in trained(PAPER, experiment)]
 

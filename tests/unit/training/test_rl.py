@@ -259,6 +259,56 @@ def test_every_iteration_of_restem_begins_at_the_starting_policy(folder, tmp_pat
             assert (done, total) == ((0, number) if restart else (i, 4 * 2 * 4))
 
 
+@pytest.mark.parametrize(
+    ("keep", "scores", "compared", "kept"),
+    [
+        # After 0, 2, 4, 6 steps and after the last, the seventh: strictly better ones are better.
+        ("first_peak", (0.1, 0.3, 0.2, 0.9, 0.8), [0, 2, 4], 2),
+        ("first_peak", (0.3, 0.3, 0.5, 0.9, 0.8), [0, 2], 0),
+        ("first_peak", (0.1, 0.2, 0.3, 0.4, 0.5), [0, 2, 4, 6, 7], 7),
+        ("best", (0.1, 0.3, 0.2, 0.9, 0.9), [0, 2, 4, 6, 7], 6),
+        ("last", (0.9, 0.3, 0.2, 0.1, 0.1), [], None),
+    ],
+)
+def test_restem_keeps_the_policy_that_validation_prefers(keep, scores, compared, kept, folder, tmp_path, monkeypatch):
+    weights, accuracies = [], iter(scores)
+    monkeypatch.setattr(rl, "iteration_batches", lambda *_: [(0,), (1,), (0,), (1,), (0,), (1,), (0,)])
+    step, look = rl.policy_step, rl.Choice.look
+
+    def watched(policy, *rest):
+        weights.append({name: w.detach().clone() for name, w in policy.weights().items()})
+        return step(policy, *rest)
+
+    def looked(self, total):
+        self.check = lambda: {"validation_accuracy": 0.0, "validation_sampled_accuracy": next(accuracies)}
+        look(self, total)
+
+    monkeypatch.setattr(rl, "policy_step", watched)
+    monkeypatch.setattr(rl.Choice, "look", looked)
+    credit = Accepted(samples_per_problem=8, keep=keep, validate_every_steps=2)
+    policy = tiny.train(replace(tiny.METHODS["accepted"], credit=credit, iterations=1), folder, tmp_path)
+    row = read_jsonl(tmp_path / "metrics.jsonl")[1]
+    assert row["steps"] == len(weights) == (compared or [7])[-1]
+    assert (row.get("kept_step"), row.get("kept_accuracy")) == (
+        (kept, max(scores[: len(compared)])) if compared else (None, None)
+    )
+    if kept is not None and kept < len(weights):
+        assert all(torch.equal(weights[kept][name], w) for name, w in policy.weights().items())
+    else:
+        assert any(not torch.equal(weights[-1][name], w) for name, w in policy.weights().items())
+
+
+def test_the_schedule_of_pairs_counts_the_pairs_that_there_are(folder, tmp_path):
+    """Of at most 4 pairs of each of 4 problems some are missing, and the rate still falls to its end."""
+    optimizer = Optimizer(lr=1e-3, schedule="linear", warmup_share=0.0)
+    settings = replace(tiny.METHODS["pairs"], iterations=1, batch_episodes=4, epochs=3, optimizer=optimizer)
+    settings = replace(settings, credit=Pairs(samples_per_problem=4, pairs_per_problem=64))
+    tiny.train(settings, folder, tmp_path, reward=lambda problem, ids, finished: float(ids[0] % 2))
+    row = read_jsonl(tmp_path / "metrics.jsonl")[1]
+    assert 0 < row["steps"] < rl.total_steps(settings, 30) == 24
+    assert row["lr"] == pytest.approx(1e-3 / row["steps"])
+
+
 def test_an_iteration_without_a_correct_response_changes_nothing(folder, tmp_path):
     settings = replace(tiny.METHODS["accepted"], iterations=2)
     start = tiny.BACKENDS["engine"](folder, 1).weights()
