@@ -35,6 +35,7 @@ TABLE_READS: dict[str, tuple[str, ...]] = {
     "cost_table": ("score",),
     "claims_table": ("claims",),
     "tuning_table": ("metrics", "timing"),
+    "settings_table": (),
 }
 #: The same for what claims rest on (`spo.analysis.claims.STATISTICS`).
 STATISTIC_READS: dict[str, tuple[str, ...]] = {
@@ -189,6 +190,20 @@ class Figure:
 
 
 @settings
+class SettingsColumn:
+    """The settings of one method in an experiment, for the table of hyper-parameters."""
+
+    method: str
+    """Key of `methods:`."""
+    experiment: str
+    """Key of `experiments:`."""
+    label: str
+    """Name that readers see."""
+    texts: tuple[tuple[str, str], ...]
+    """Heading of each row and the setting as text, empty where the method has none."""
+
+
+@settings
 class Table:
     """One table: results/tables/{name}.md, .csv, .tex, and .json for the report."""
 
@@ -205,6 +220,8 @@ class Table:
     """How the responses behind a sampled metric were drawn, such as `16 samples per problem at temperature 0.35`."""
     claims: tuple[Claim, ...] = ()
     """The study's claims, for the table that judges them."""
+    columns: tuple[SettingsColumn, ...] = ()
+    """Settings of each method, for the table of hyper-parameters."""
     paper: tuple[PaperNumber, ...] = ()
     note: str = ""
     """A sentence added to the caption."""

@@ -95,6 +95,20 @@ def cost_table(settings: Table, root: Path) -> Made:
     return Made(numbers, cells, captions.with_note(caption, settings))
 
 
+def settings_table(settings: Table, root: Path) -> Made:
+    """Return the hyper-parameters of each method (columns), as the config resolves them (the paper's appendix H)."""
+    if not settings.columns:
+        raise UserError(f"tables: {settings.title!r} has no columns; add `experiment:` or `columns:` to it")
+    texts = {column.label: dict(column.texts) for column in settings.columns}
+    rows = [row for row, _ in settings.columns[0].texts if any(found[row] for found in texts.values())]
+    numbers = pd.DataFrame({"setting": rows} | {label: [found[row] for row in rows] for label, found in texts.items()})
+    caption = (
+        "Settings of training as the config resolves them from defaults, methods, experiments and overrides. – marks "
+        "what a method does not have. The last rows are of evaluation by the experiment's first protocol."
+    )
+    return Made(numbers, numbers.replace("", "–"), captions.with_note(caption, settings))
+
+
 #: Kind of table (`make:` in the config) -> function.
 TABLES: dict[str, Callable[[Table, Path], Made]] = {
     "context_table": context_table,
@@ -102,6 +116,7 @@ TABLES: dict[str, Callable[[Table, Path], Made]] = {
     "cost_table": cost_table,
     "claims_table": claims_table,
     "tuning_table": tuning_table,
+    "settings_table": settings_table,
 }
 
 

@@ -94,6 +94,7 @@ def check_pictures(study: Study) -> None:
         if TABLE_READS[table.make] == ("claims",) and not study.claims:
             refuse(f"tables.{name}.make", f"{table.make}, but the study has no `claims`")
         _shown(f"tables.{name}", name, table, study)
+        _columns(f"tables.{name}", table, study)
         _metric(f"tables.{name}", table.make, table, study)
     for name in study.figures.keys() & study.tables.keys():
         refuse(f"tables.{name}", "a figure has this name too")
@@ -119,6 +120,22 @@ def _shown(where: str, name: str, picture: Figure | Table, study: Study) -> None
             _trained(f"{where}.methods", method, experiment, study)
         if not plan.trained(study, experiment):
             refuse(f"{where}.experiment", f"{picture.experiment} trains nothing, and training is what this shows")
+
+
+def _columns(where: str, table: Table, study: Study) -> None:
+    """Raise UserError for columns of settings that no training has."""
+    if table.make != "settings_table":
+        if table.columns:
+            refuse(f"{where}.columns", f"{table.make} has no such columns; remove this key")
+        return
+    if (table.experiment is None) == (not table.columns):
+        refuse(where, "give either `experiment`, for all of its methods, or `columns`")
+    for key, methods in table.columns.items():
+        known(f"{where}.columns", key, study.experiments, "experiment")
+        for method in methods:
+            _trained(f"{where}.columns.{key}", method, study.experiments[key], study)
+    for method in table.methods:
+        _trained(f"{where}.methods", method, study.experiments[table.experiment], study)
 
 
 def _metric(where: str, kind: str, part: Figure | Table | Evidence, study: Study) -> None:

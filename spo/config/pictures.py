@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
-import json
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -13,8 +12,9 @@ from spo.analysis.slices import FIGURE_READS, OF_TRAINING, OF_VALIDATION, STATIS
 from spo.config import plan
 from spo.config.cost import Rates
 from spo.config.resources import Resources
+from spo.config.settings_columns import settings_columns
 from spo.config.study import Evidence, Experiment, Figure, Study, Table
-from spo.config.validate import slice_json, unknown
+from spo.config.validate import plain_text, slice_json, unknown
 from spo.errors import UserError
 from spo.settings import Train
 from spo.types import Sampling
@@ -59,6 +59,7 @@ def _table(study: Study, name: str, table: Table, numbers: Numbers) -> slices.Ta
         context=table.context,
         **_validated(study, table.make, table),
         claims=_claims(study) if TABLE_READS[table.make] == ("claims",) else (),
+        columns=settings_columns(study, table) if table.make == "settings_table" else (),
         paper=_paper(study, f"tables.{name}.paper", table.paper, numbers),
         note=table.note,
         options=table.options,
@@ -285,19 +286,7 @@ def _flat(settings: Mapping[str, Any], above: str = "") -> Iterator[tuple[str, s
         if isinstance(value, Mapping):
             yield from _flat(value, f"{above}{key}.")
         else:
-            yield f"{above}{key}", _text(value)
-
-
-def _text(value: Any) -> str:
-    """A value as people write it.
-
-    >>> _text(1e-4), _text(2.5e-05), _text(0.9), _text(True), _text([4, 4])
-    ('1e-4', '2.5e-5', '0.9', 'true', '[4, 4]')
-    """
-    if isinstance(value, float) and 0 < abs(value) < 1e-3:
-        mantissa, exponent = f"{value:e}".split("e")
-        return f"{float(mantissa):g}e{int(exponent)}"
-    return f"{value:g}" if isinstance(value, float) else json.dumps(value)
+            yield f"{above}{key}", plain_text(value)
 
 
 def _colour(study: Study, method: str) -> str:

@@ -156,6 +156,8 @@ class Table:
     """Context of tables that show one; empty: the longest of the experiment."""
     metric: Metric | None = None
     """Validation accuracy of a table of tuning, as for figures."""
+    columns: dict[str, tuple[str, ...]] = field(default_factory=dict)
+    """`settings_table`: methods by experiment, one column each; empty: the methods of `experiment` that are trained."""
     paper: str | None = None
     """Key of `config/paper_numbers.yaml` whose numbers stand beside ours."""
     note: str = ""

@@ -82,6 +82,18 @@ def dotted(path: Iterable[str | int]) -> str:
     return ".".join(map(str, path))
 
 
+def plain_text(value: Any) -> str:
+    """Return a value as people write it.
+
+    >>> plain_text(1e-4), plain_text(2.5e-05), plain_text(0.9), plain_text(True), plain_text([4, 4])
+    ('1e-4', '2.5e-5', '0.9', 'true', '[4, 4]')
+    """
+    if isinstance(value, float) and 0 < abs(value) < 1e-3:
+        mantissa, exponent = f"{value:e}".split("e")
+        return f"{float(mantissa):g}e{int(exponent)}"
+    return f"{value:g}" if isinstance(value, float) else json.dumps(value)
+
+
 def unknown(name: str, known: Iterable[str], what: str) -> str:
     """Says that `name` is not among `known`, and what may have been meant.
 

@@ -6,7 +6,7 @@ import pandas as pd
 import pytest
 
 from spo.analysis import results, stats, tables
-from spo.analysis.slices import TABLE_READS, PaperNumber, Table
+from spo.analysis.slices import TABLE_READS, PaperNumber, SettingsColumn, Table
 from spo.errors import UserError
 from tests.finished_study import make_study, paper_numbers
 
@@ -93,3 +93,29 @@ def test_misuse_is_one_line(filled, tmp_path):
 
 def test_every_kind_says_what_it_reads():
     assert set(TABLE_READS) == set(tables.TABLES)
+
+
+def test_settings_table_has_a_column_for_each_method_and_no_empty_row(tmp_path):
+    columns = tuple(
+        SettingsColumn(method=method, experiment="one", label=label, texts=texts)
+        for method, label, texts in (
+            ("grpo", "GRPO", (("learning rate", "1e-6"), ("MC samples", ""), ("penalty", ""))),
+            ("chain", "Chain", (("learning rate", "2e-6"), ("MC samples", "9"), ("penalty", ""))),
+        )
+    )
+    table = Table(make="settings_table", title="Settings", columns=columns, note="As run.")
+    tables.write("s", table, tmp_path, tmp_path / "s")
+    lines = (tmp_path / "s.md").read_text(encoding="utf-8").splitlines()
+    assert lines[2:6] == [
+        "| setting | GRPO | Chain |",
+        "| --- | ---: | ---: |",
+        "| learning rate | 1e-6 | 2e-6 |",
+        "| MC samples | – | 9 |",
+    ]
+    assert lines[-1].endswith("As run.")
+    assert (tmp_path / "s.csv").read_text(encoding="utf-8").splitlines()[1:] == [
+        "learning rate,1e-6,2e-6",
+        "MC samples,,9",
+    ]
+    with pytest.raises(UserError, match="'Settings' has no columns"):
+        tables.write("s", dataclasses.replace(table, columns=()), tmp_path, tmp_path / "s")
