@@ -242,9 +242,11 @@ def score(options: argparse.Namespace) -> None:
 
 
 def _binding(settings) -> dict:
-    """The settings that unfinished work is bound to: all but those that only decide whether it fits into memory."""
+    """Return the settings that unfinished work is bound to: all but those that only decide whether it fits into memory
+    and how often it is saved."""
     out = asdict(settings)
-    del out["memory"]
+    for key in ("memory", "checkpoint_every", "checkpoint_every_steps"):
+        out.pop(key, None)
     if "loss" in out and settings.loss.scope == "batch":
         del out["optimizer"]["micro_batch_tokens"]
     return out

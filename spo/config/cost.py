@@ -10,7 +10,20 @@ from collections.abc import Mapping
 from dataclasses import field
 from typing import Literal, NamedTuple
 
-from spo.settings import Above, AtLeast0, Critic, Memory, Model, Pairs, Positive, Protocol, Share, Train, settings
+from spo.settings import (
+    Above,
+    Accepted,
+    AtLeast0,
+    Critic,
+    Memory,
+    Model,
+    Pairs,
+    Positive,
+    Protocol,
+    Share,
+    Train,
+    settings,
+)
 from spo.settings import Chain as ChainCredit
 from spo.settings import Tree as TreeCredit
 
@@ -121,7 +134,11 @@ def run_tokens(train: Train, lengths: Lengths, rates: Rates) -> Tokens:
     sampled = train.problems_per_iteration * _problem_tokens(train, length, rates)
     whole = lengths.prompt_tokens + length
     models = 2 if isinstance(train.credit, Critic) else 1
-    validated = (train.last_iteration // train.validate_every + 1) * train.validation_problems * length
+    validations = train.last_iteration // train.validate_every + 1
+    if isinstance(train.credit, Accepted) and train.credit.keep != "last":
+        steps = -(-episodes * train.epochs // train.batch_episodes)
+        validations += train.last_iteration * (1 + -(-steps // train.credit.validate_every_steps))
+    validated = validations * train.validation_problems * length
     return Tokens(
         sampled=float(train.last_iteration * sampled + validated),
         scored=float(train.last_iteration * (scored + episodes) * whole),

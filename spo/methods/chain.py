@@ -90,8 +90,10 @@ def monte_carlo_values(
 ) -> tuple[dict[State, float], int]:
     """Mean reward of `rollouts` fresh continuations of each state, and the tokens they took (spec §2.1 items 7-8).
 
-    `graded` says whether a rollout is graded with the text that it continues. A state that has no room left in the
+    `graded` says whether a rollout is graded with the text that it continues. A state that leaves no token in the
     context is worth what its own text earns unfinished.
+    Deviation: rollouts of the official 7B run are not limited by the context (2,048 tokens); here they share it with
+    prompt and response, as all responses do.
     """
     prompts = [world.encode(problem) for problem in problems]
     open_states = [state for state in states if world.room(len(state[1])) > 0]

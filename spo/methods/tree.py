@@ -71,7 +71,11 @@ def rate(world: World, problems: Sequence[Problem], nodes: Sequence[Node]) -> Ra
 
 
 def _graded(world: World, node: Node) -> tuple[int, ...]:
-    """What of a leaf is graded (spec §3.1)."""
+    """Return the part of a leaf that is graded (spec §3.1).
+
+    Deviation: the official code grades finished leaves with their prompt. In MATH the prompt's box is then one more
+    answer, so that a response without box is wrong even where its last number is right; here it is graded alone.
+    """
     own = not node.sample.finished and world.settings.credit.grade_truncated == "own"
     return node.sample.response_ids if own else node.response_ids
 

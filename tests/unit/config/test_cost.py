@@ -12,6 +12,7 @@ from spo.config import cost
 from spo.config.cost import Lengths, Rates, Tokens
 from spo.errors import UserError
 from spo.settings import (
+    Accepted,
     Architecture,
     Chain,
     Critic,
@@ -77,6 +78,15 @@ def test_run_tokens_counts_the_iterations_that_are_done() -> None:
     whole = dataclasses.replace(PLAIN, iterations=10, validate_every=1)
     stopped = cost.run_tokens(dataclasses.replace(whole, stop_at=4), Lengths(), Rates())
     assert stopped == cost.run_tokens(dataclasses.replace(whole, iterations=4), Lengths(), Rates())
+
+
+def test_run_tokens_counts_the_validations_that_choose_a_policy() -> None:
+    """10 problems, 8 responses each, 8 epochs, batches of 64: 10 steps, compared after 0, 4, 8 and 10 of them."""
+    plain = dataclasses.replace(PLAIN, credit=Accepted(), problems_per_iteration=10, epochs=8, batch_episodes=64)
+    choosing = dataclasses.replace(plain, credit=Accepted(keep="first_peak", validate_every_steps=4))
+    lengths = Lengths(prompt_tokens=20, response_tokens=50)
+    more = cost.run_tokens(choosing, lengths, Rates()).sampled - cost.run_tokens(plain, lengths, Rates()).sampled
+    assert more == plain.iterations * 4 * plain.validation_problems * 50
 
 
 def test_a_length_that_nobody_knows_is_half_the_limit() -> None:

@@ -70,6 +70,7 @@ def test_a_checkpoint_is_not_bound_to_what_only_decides_whether_a_run_fits(scope
     settings = Train(credit=Group(), loss=Loss(scope=scope))
     checkpoint.claim(tmp_path, _binding(settings))
     checkpoint.claim(tmp_path, _binding(replace(settings, memory=Memory(weights="bfloat16", head_chunk_tokens=7))))
+    checkpoint.claim(tmp_path, _binding(replace(settings, checkpoint_every=3, checkpoint_every_steps=7)))
     smaller = replace(settings, optimizer=Optimizer(micro_batch_tokens=64))
     with pytest.raises(UserError, match="micro_batch_tokens") if bound else nullcontext():
         checkpoint.claim(tmp_path, _binding(smaller))

@@ -264,6 +264,33 @@ def test_two_processes_repeat_themselves_through_kills(folder, tmp_path):
         assert (tmp_path / "calm" / name).read_bytes() == (tmp_path / "killed" / name).read_bytes()
 
 
+def test_two_processes_resume_inside_an_iteration_as_one_does(folder, tmp_path):
+    """RestEM chooses among policies whose weights are spread over the processes, which are killed on the way."""
+    credit = Accepted(samples_per_problem=4, keep="best", validate_every_steps=1)
+    run = settings("accepted", credit=credit, iterations=2, epochs=2, batch_episodes=1, checkpoint_every_steps=1)
+    tiny.train(run, folder, tmp_path / "one", graded)
+
+    def work(deadly):
+        def train(rank):
+            taken, step = iter(range(1, 1000)), tiny.rl.policy_step
+
+            def fatal(*args):
+                if rank == 0 and next(taken) == deadly:
+                    os.kill(os.getpid(), signal.SIGKILL)
+                return step(*args)
+
+            tiny.rl.policy_step = fatal
+            tiny.train(run, folder, tmp_path / "two", graded)
+
+        return train
+
+    for life in range(2):
+        assert -signal.SIGKILL in ranked.ended(ranked.fork(work(3), tmp_path / f"life{life}"))
+        assert list((tmp_path / "two").glob("step-*.*"))
+    ranked.together(work(0), tmp_path / "last")
+    assert_same(tmp_path / "one", tmp_path / "two")
+
+
 # ---- ends -----------------------------------------------------------------------------------------------------------
 
 
