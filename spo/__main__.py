@@ -108,7 +108,7 @@ def _ended(why: str, code: int) -> int:
     """Say so, and the exit code. Before processes of a run know each other, all end alike, and one says it."""
     at = launch.place()
     if at is None or at.rank == 0:
-        print(f"spo: {why}", file=sys.stderr)
+        print("\n".join(f"spo: {line}" for line in why.splitlines()), file=sys.stderr)
     return code
 
 
@@ -233,8 +233,7 @@ def _settings(module: str, kind: str) -> Callable[[str], object]:
         try:
             return config.parse(getattr(import_module(module), kind), text)
         except UserError as error:
-            print(f"spo: {error}", file=sys.stderr)
-            raise SystemExit(2) from None
+            raise SystemExit(_ended(str(error), 2)) from None
 
     return parse
 

@@ -6,6 +6,7 @@ The only module that knows all rooms. Imports stand inside the functions, since 
 from __future__ import annotations
 
 import argparse
+import sys
 from collections.abc import Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -284,11 +285,15 @@ def check(options: argparse.Namespace) -> None:
     """Read and check a config without running anything, and say what it would do."""
     from spo import config
 
-    print(config.summary(config.load(options.config)))
+    print(config.summary(config.load(options.config, tell=_note)))
 
 
 def plan(options: argparse.Namespace) -> None:
     """Say what a config will do and about what it will cost, before anything starts."""
     from spo import config
 
-    print(config.forecast(config.load(options.config)))
+    print(config.forecast(config.load(options.config, tell=_note)))
+
+
+def _note(line: str) -> None:
+    print(f"spo: {line}", file=sys.stderr)

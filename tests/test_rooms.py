@@ -37,7 +37,7 @@ class Room:
 
 
 ROOMS = {
-    "ground": Room(GROUND, (*GROUND, "numpy", "annotated_types")),
+    "ground": Room(GROUND, (*GROUND, "numpy", "annotated_types", "pydantic")),
     "maths": Room(MATHS, (*GROUND, *MATHS, "numpy", "torch")),
     "data": Room(("spo.data",), (*GROUND, "spo.data", "numpy", "pydantic", "datasets")),
     "grading": Room(("spo.grading",), (*GROUND, "spo.grading", "mpmath")),
@@ -53,7 +53,7 @@ ROOMS = {
     # The config knows names of things (dicts of functions) and the slices that it fills, nothing that computes.
     "desk": Room(
         ("spo.config",),
-        (*GROUND, "spo.config", "spo.analysis.slices", "pydantic", "yaml", "annotated_types")
+        (*GROUND, "spo.config", "spo.analysis.slices", "pydantic", "ruamel", "annotated_types")
         + (
             "spo.data:DATASETS",
             "spo.data:check_settings",

@@ -5,7 +5,7 @@ The Snakefile and `python -m spo` import this package; nothing else does. It nev
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -22,8 +22,10 @@ from spo.config.pictures import (
     trace_file,
 )
 from spo.config.plan import asked, evaluations, runs
+from spo.config.prune import pruned
 from spo.config.study import Evaluation, Run, Study
-from spo.config.validate import dotted, parse, slice_json, validate
+from spo.config.validate import parse, repaired, slice_json
+from spo.errors import UserError
 
 __all__ = [
     "Evaluation",
@@ -48,19 +50,39 @@ __all__ = [
 ]
 
 
-def load(paths: Sequence[Path], extra: dict[str, Any] | None = None) -> Study:
-    """The study of config files laid over each other, the first being the default one, `extra` on top.
+def load(
+    paths: Sequence[Path], extra: dict[str, Any] | None = None, tell: Callable[[str], None] = lambda line: None
+) -> Study:
+    """Return the study of config files laid over each other, the first being the default one, `extra` on top.
 
-    Raises UserError, one line, for anything that is not a study which can run.
+    `tell` hears of what an overlay makes pointless and is therefore left out. Raises UserError with every mistake, a
+    line each, `file:line: key: problem`, in the order of files and lines.
     """
-    study = validate(Study, layers.stack([*(layers.read(path) for path in paths), extra or {}]), dotted)
-    check(study)
+    found = layers.read_all(paths)
+    if extra:
+        found.append(layers.Layer(extra, "--config"))
+    study, mistakes = None, []
+    try:
+        whole, left_out = pruned(found, layers.stack([layer.tree for layer in found]))
+        study, mistakes, gone = repaired(Study, whole)
+        mistakes += check(study, gone, _groups(paths[0].parent / "paper_numbers.yaml"))
+    except layers.Mistakes as error:
+        mistakes += error.found
+    if study is None or mistakes:
+        raise UserError("\n".join(layers.located(found, mistakes)))
+    for line in left_out:
+        tell(line)
     return study
+
+
+def _groups(numbers: Path) -> frozenset[str] | None:
+    """Names of the groups of the paper's numbers, which stand beside the default config; None where they do not."""
+    return frozenset(layers.read(numbers).tree) if numbers.is_file() else None
 
 
 def pictures(study: Study, numbers: Path) -> dict[str, str]:
     """Settings of every figure and table as JSON, by name; `numbers` is the file with the paper's numbers."""
-    return {name: slice_json(part) for name, part in slices_of_pictures(study, layers.read(numbers)).items()}
+    return {name: slice_json(part) for name, part in slices_of_pictures(study, layers.read(numbers).tree).items()}
 
 
 def summary(study: Study) -> str:

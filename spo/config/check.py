@@ -2,189 +2,294 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from spo.config import plan
-from spo.config.check_pictures import check_audit, check_claim, check_credit, check_pictures, check_trace
-from spo.config.layers import one_line
-from spo.config.resources import TrainJob
+from spo.config.check_pictures import check_audit, check_claim, check_pictures, check_trace
+from spo.config.check_train import check_loss_keys, check_processes, check_sampled, check_train
+from spo.config.layers import KeyPath, Mistake, Mistakes
 from spo.config.study import Experiment, Method, Study
-from spo.config.validate import known, refuse
+from spo.config.validate import known
 from spo.errors import UserError
-from spo.settings import Dataset, Model, Train
+from spo.settings import Dataset, Model, Protocol, Train
+
+Found = Iterator[Mistake]
 
 
-def check(study: Study) -> None:
-    """Raise UserError, one line with the dotted key, for the first thing in `study` that cannot work."""
-    for name, dataset in study.datasets.items():
-        _dataset(name, dataset)
-    for name, model in study.models.items():
-        _model(f"models.{name}", model, study)
-    for name, protocol in study.protocols.items():
-        _backend(f"protocols.{name}", protocol.backend)
-    for name, method in study.methods.items():
-        _method(f"methods.{name}", method, study)
-    for name, method in study.methods.items():
-        if method.policy is None:
-            _train(f"methods.{name}.train", plan.train_settings(study, name))
-            plan.lineage(study, name, "start")
-    for name, experiment in study.experiments.items():
-        _experiment(f"experiments.{name}", experiment, study)
-        for method in plan.trained(study, experiment):
-            _fits(f"experiments.{name}", plan.train_settings(study, method, name), experiment, study)
-    plan.runs(study)
-    for name, audit in study.audits.items():
-        check_audit(f"audits.{name}", audit, study)
-    for name, trace in study.traces.items():
-        check_trace(f"traces.{name}", trace, study)
-    for name, claim in study.claims.items():
+def check(study: Study, gone: frozenset[KeyPath] = frozenset(), groups: frozenset[str] | None = None) -> list[Mistake]:
+    """Return everything in `study` that cannot work.
+
+    `gone` are paths whose settings were left out because they are mistakes themselves: what they name counts as known,
+    and nothing is said about values at or below them. `groups` are the groups of the paper's numbers, None if unknown.
+    """
+    found = [mistake for mistake in _everything(study, gone, groups) if not _covered(mistake.path, gone)]
+    if not found and not gone:
+        try:
+            plan.runs(study)
+        except Mistakes as error:
+            found = list(error.found)
+    return list(dict.fromkeys(found))
+
+
+def _covered(path: KeyPath, gone: frozenset[KeyPath]) -> bool:
+    return any(path[: len(cut)] == cut for cut in gone)
+
+
+def _everything(study: Study, gone: frozenset[KeyPath], groups: frozenset[str] | None) -> Found:
+    names = _Names(study, gone)
+    for key, dataset in study.datasets.items():
+        yield from _dataset(key, dataset)
+    for key, model in study.models.items():
+        yield from _model(("models", key), model, study, names)
+    for key, protocol in study.protocols.items():
+        yield from _protocol(("protocols", key), protocol)
+    for key, method in study.methods.items():
+        yield from _method(("methods", key), method, study, names)
+    whole = [key for key in study.methods if _has_lineage(key, study)]
+    for key in whole:
+        yield from _lineages(key, study)
+    trains = {key for key in whole if not list(_lineages(key, study))}
+    for key in study.methods:
+        if key in trains and study.methods[key].policy is None:
+            yield from _train(("methods", key, "train"), study, key, None)
+    for key, experiment in study.experiments.items():
+        yield from _experiment(("experiments", key), experiment, study, names)
+        for method in experiment.methods:
+            if method in trains and study.methods[method].policy is None:
+                yield from _train(("experiments", key, "train"), study, method, key)
+    for key, audit in study.audits.items():
+        yield from check_audit(("audits", key), audit, study, names)
+    for key, trace in study.traces.items():
+        yield from check_trace(("traces", key), trace, study, names)
+    for key, claim in study.claims.items():
         for place, evidence in enumerate(claim.parts):
-            check_claim(f"claims.{name}.parts.{place}", evidence, study)
-    check_pictures(study)
+            yield from check_claim(("claims", key, "parts", place), evidence, study, names)
+    yield from check_pictures(study, names)
+    for section in ("figures", "tables"):
+        for key, picture in getattr(study, section).items():
+            if picture.paper is not None and groups is not None:
+                yield from known((section, key, "paper"), picture.paper, groups, "entry of config/paper_numbers.yaml")
     for rule in ("train", "train_with_critic"):
-        _processes(f"resources.{rule}", getattr(study.resources, rule))
-    for name in study.style.colours:
-        known(f"style.colours.{name}", name, (*study.methods, plan.BASE), "method")
+        yield from check_processes(("resources", rule), getattr(study.resources, rule))
+    for key in study.style.colours:
+        yield from known(("style", "colours", key), key, (*names("methods"), plan.BASE), "method")
 
 
-def _processes(where: str, job: TrainJob) -> None:
-    if 0 < job.gpus < job.processes:
-        refuse(f"{where}.processes", f"{job.processes}, but {where}.gpus is {job.gpus}, and each takes one")
+class _Names:
+    """Names in a section of the study, with those of entries that are mistakes themselves."""
+
+    def __init__(self, study: Study, gone: Iterable[KeyPath]) -> None:
+        self.study, self.gone = study, tuple(gone)
+
+    def __call__(self, section: str) -> list[str]:
+        left_out = sorted(str(path[1]) for path in self.gone if path[0] == section and len(path) == 2)
+        return [*getattr(self.study, section), *left_out]
 
 
-def _dataset(name: str, dataset: Dataset) -> None:
+def _has_lineage(method: str, study: Study) -> bool:
+    """Whether every method that this one is based on, or starts from, exists; other checks name one that does not."""
+    seen, waiting = set(), [method]
+    while waiting:
+        each = waiting.pop()
+        if each not in study.methods:
+            return False
+        if each not in seen:
+            seen.add(each)
+            waiting += [other for other in (study.methods[each].base, study.methods[each].start) if other is not None]
+    return True
+
+
+def _lineages(method: str, study: Study) -> Found:
+    for key in ("base", "start"):
+        try:
+            plan.lineage(study, method, key)
+        except Mistakes as error:
+            yield from error.found
+
+
+def _dataset(key: str, dataset: Dataset) -> Found:
     from spo.data import DATASETS, check_settings
     from spo.grading import GRADERS
 
-    where = f"datasets.{name}"
-    known(f"{where}.source", dataset.source, DATASETS, "dataset source")
-    known(f"{where}.grader", dataset.grader, GRADERS, "grader")
+    at = ("datasets", key)
+    unknown = list(known((*at, "source"), dataset.source, DATASETS, "dataset source"))
+    yield from unknown
+    yield from known((*at, "grader"), dataset.grader, GRADERS, "grader")
     if "{question}" not in dataset.prompt:
-        refuse(f"{where}.prompt", "should contain {question}, where the question goes")
+        yield Mistake((*at, "prompt"), "should contain {question}, where the question goes")
     if "{question}" not in dataset.message:
-        refuse(f"{where}.message", "should contain {question}, where the question goes")
-    try:
-        check_settings(name, dataset)
-    except UserError as error:
-        raise UserError(one_line(f"config: {error}")) from None
+        yield Mistake((*at, "message"), "should contain {question}, where the question goes")
+    if not unknown:
+        try:
+            check_settings(key, dataset)
+        except UserError as error:
+            yield _named(at, str(error))
 
 
-def _model(where: str, model: Model, study: Study) -> None:
+def _named(at: KeyPath, text: str) -> Mistake:
+    """A line of another room, `datasets.x.options.steps: problem`, as a mistake."""
+    place, _, problem = text.partition(": ")
+    inner = place.removeprefix(".".join(map(str, at))).strip(".")
+    words = inner.split(" ")[0]
+    return Mistake((*at, *words.split(".")) if words else at, f"{inner[len(words) :]} {problem}".strip())
+
+
+def _model(at: KeyPath, model: Model, study: Study, names: _Names) -> Found:
     if (model.sft is None) == (model.path is None):
-        refuse(where, "give either `sft`, to train it here, or `path`, a folder or hub id")
-    if model.sft is not None:
-        if model.chat:
-            refuse(f"{where}.chat", "a model trained here has no chat template; remove this key")
-        if model.parameters is not None:
-            refuse(f"{where}.parameters", "only for `path`; `architecture` says the size of a model trained here")
-        known(f"{where}.sft.dataset", model.sft.dataset, study.datasets, "dataset")
-        if study.datasets[model.sft.dataset].demonstrations == 0:
-            refuse(f"datasets.{model.sft.dataset}.demonstrations", f"0, but {where}.sft learns from them")
-        if model.tokenizer.special_tokens and model.tokenizer.kind != "bpe":
-            refuse(f"{where}.tokenizer.special_tokens", f"only for kind bpe, not {model.tokenizer.kind}")
+        yield Mistake(at, "give either `sft`, to train it here, or `path`, a folder or hub id")
+    if model.sft is None:
+        return
+    if model.chat:
+        yield Mistake((*at, "chat"), "a model trained here has no chat template. Remove this key")
+    if model.parameters is not None:
+        yield Mistake((*at, "parameters"), "only for `path`. `architecture` gives the size of a model trained here")
+    yield from known((*at, "sft", "dataset"), model.sft.dataset, names("datasets"), "dataset")
+    dataset = study.datasets.get(model.sft.dataset)
+    if dataset is not None and dataset.demonstrations == 0:
+        where = ".".join(map(str, at))
+        yield Mistake(("datasets", model.sft.dataset, "demonstrations"), f"0, but {where}.sft learns from them")
+    if model.tokenizer.special_tokens and model.tokenizer.kind != "bpe":
+        yield Mistake((*at, "tokenizer", "special_tokens"), f"only for kind bpe, not {model.tokenizer.kind}")
+    least = 258 + len(model.tokenizer.special_tokens)
+    if model.tokenizer.kind == "bpe" and model.tokenizer.vocabulary_size < least:
+        problem = f"{model.tokenizer.vocabulary_size}, but byte-level BPE needs at least {least}"
+        yield Mistake((*at, "tokenizer", "vocabulary_size"), problem)
+    shape = model.architecture
+    if shape.hidden_size % (2 * shape.heads):
+        problem = f"{shape.heads}, but hidden_size {shape.hidden_size} should be an even multiple of it"
+        yield Mistake((*at, "architecture", "heads"), problem)
+    if shape.heads % shape.kv_heads:
+        yield Mistake(
+            (*at, "architecture", "kv_heads"), f"{shape.kv_heads}, but heads {shape.heads} is no multiple of it"
+        )
 
 
-def _chat(where: str, dataset: str, model: str, study: Study) -> None:
-    """Raise UserError where a model without a chat template is to be asked in one; only local folders are looked at."""
+def _chat(at: KeyPath, dataset: str, model: str, study: Study) -> Found:
+    """A model without a chat template that is to be asked in one; only local folders are looked at."""
     from spo.policy.chat import has_template
 
-    if not plan.asked(study, dataset, model).chat:
+    if dataset not in study.datasets or model not in study.models or not plan.asked(study, dataset, model).chat:
         return
     path = study.models[model].path
     if path is None:
-        refuse(where, f"datasets.{dataset}.chat, but models.{model} is trained here and has no chat template")
+        yield Mistake(at, f"datasets.{dataset}.chat, but models.{model} is trained here and has no chat template")
     elif Path(path).is_dir() and not has_template(Path(path)):
-        refuse(where, f"{dataset} is asked in a chat template, but models.{model}.path, {path}, has none")
+        yield Mistake(at, f"{dataset} is asked in a chat template, but models.{model}.path, {path}, has none")
 
 
-def _backend(where: str, backend: str) -> None:
+def _protocol(at: KeyPath, protocol: Protocol) -> Found:
+    yield from check_backend((*at, "backend"), protocol.backend)
+    yield from check_sampled((*at, "samples_per_problem"), protocol.samples_per_problem, protocol.sampling)
+
+
+def check_backend(at: KeyPath, backend: str) -> Found:
+    """Yield a mistake for a backend that does not exist."""
     from spo.policy import BACKENDS
 
-    known(f"{where}.backend", backend, BACKENDS, "backend")
+    yield from known(at, backend, BACKENDS, "backend")
 
 
-def _method(where: str, method: Method, study: Study) -> None:
+def _method(at: KeyPath, method: Method, study: Study, names: _Names) -> Found:
     if method.policy is not None:
-        known(f"{where}.policy", method.policy, study.models, "model")
+        yield from known((*at, "policy"), method.policy, names("models"), "model")
         for key in ("base", "train", "start"):
             if getattr(method, key):
-                refuse(f"{where}.{key}", "`policy` is evaluated as it is and never trained; remove one of the two")
+                problem = "`policy` is evaluated as it is and never trained. Remove one of the two"
+                yield Mistake((*at, key), problem)
     for key in ("base", "start"):
         if (other := getattr(method, key)) is not None:
-            known(f"{where}.{key}", other, study.methods, "method")
-            if study.methods[other].policy is not None:
-                refuse(f"{where}.{key}", f"{other} is a `policy` that others trained; name a method that trains")
+            yield from known((*at, key), other, names("methods"), "method")
+            if other in study.methods and study.methods[other].policy is not None:
+                yield Mistake((*at, key), f"{other} is a `policy` that others trained. Name a method that trains")
 
 
-def _train(where: str, train: Train) -> None:
-    _backend(where, train.backend)
-    if train.stop_at is not None and train.stop_at > train.iterations:
-        refuse(f"{where}.stop_at", f"{train.stop_at}, but the schedule ends after iterations: {train.iterations}")
-    check_credit(f"{where}.credit", train.credit)
+def _train(at: KeyPath, study: Study, method: str, experiment: str | None) -> Found:
+    """Mistakes of a method's complete settings, in an experiment or by themselves."""
+    train, mistakes, gone = plan.repaired_train(study, method, experiment)
+    yield from mistakes
+    if train is None:
+        return
+    where = _Finder(at, study, method, experiment)
+    found = [*check_backend(where("backend"), train.backend), *check_train(where, train)]
+    if experiment is None:
+        found += check_loss_keys((*at, "loss"), study.methods[method].train.get("loss"), train)
+    else:
+        found += _fits(where, train, study.experiments[experiment], study)
+    hidden = [where(*path) for path in gone]
+    yield from (mistake for mistake in found if mistake.path not in hidden)
 
 
-def _experiment(where: str, experiment: Experiment, study: Study) -> None:
-    known(f"{where}.model", experiment.model, study.models, "model")
-    for dataset in (experiment.dataset, *experiment.evaluate_on):
-        key = "dataset" if dataset == experiment.dataset else "evaluate_on"
-        known(f"{where}.{key}", dataset, study.datasets, "dataset")
-    for method in experiment.methods:
-        known(f"{where}.methods", method, study.methods, "method")
-        start = study.methods[method].start
+class _Finder:
+    """Key of a training setting -> its path in the uppermost layer that holds it, by default in the layer `at`."""
+
+    def __init__(self, at: KeyPath, study: Study, method: str, experiment: str | None) -> None:
+        self.at, self.layers = at, plan.train_layers(study, method, experiment)
+
+    def __call__(self, *key: str | int) -> KeyPath:
+        return plan.holder(self.layers, key, self.at)
+
+
+def _experiment(at: KeyPath, experiment: Experiment, study: Study, names: _Names) -> Found:
+    yield from known((*at, "model"), experiment.model, names("models"), "model")
+    yield from known((*at, "dataset"), experiment.dataset, names("datasets"), "dataset")
+    for place, dataset in enumerate(experiment.evaluate_on):
+        yield from known((*at, "evaluate_on", place), dataset, names("datasets"), "dataset")
+    for place, method in enumerate(experiment.methods):
+        yield from known((*at, "methods", place), method, names("methods"), "method")
+        start = study.methods[method].start if method in study.methods else None
         if start is not None and start not in experiment.methods:
-            refuse(f"{where}.methods", f"{method} starts from {start}, which is not among them; add it")
+            yield Mistake((*at, "methods"), f"{method} starts from {start}, which is not among them. Add it")
+    of_this = "method of this experiment"
     for method in experiment.overrides:
-        known(f"{where}.overrides.{method}", method, experiment.methods, "method of this experiment")
-        if study.methods[method].policy is not None:
-            refuse(f"{where}.overrides.{method}", "it is a `policy` that others trained; remove these settings")
-    for method in {name for pair in experiment.pairs for name in pair}:
-        known(f"{where}.pairs", method, experiment.methods, "method of this experiment")
-    for protocol in experiment.protocols:
-        known(f"{where}.protocols", protocol, study.protocols, "protocol")
+        yield from known((*at, "overrides", method), method, experiment.methods, of_this)
+        if method in study.methods and study.methods[method].policy is not None:
+            problem = "it is a `policy` that others trained. Remove these settings"
+            yield Mistake((*at, "overrides", method), problem)
+    for place, pair in enumerate(experiment.pairs):
+        for method in pair:
+            yield from known((*at, "pairs", place), method, experiment.methods, of_this)
+    for place, protocol in enumerate(experiment.protocols):
+        yield from known((*at, "protocols", place), protocol, names("protocols"), "protocol")
     for key in ("methods", "seeds", "contexts", "protocols", "evaluate_on"):
         values = getattr(experiment, key)
         if len(set(values)) < len(values):
-            refuse(f"{where}.{key}", "names something twice")
+            yield Mistake((*at, key), "names something twice")
     if list(experiment.contexts) != sorted(experiment.contexts):
-        refuse(f"{where}.contexts", "should ascend")
-    for method in experiment.methods:
-        policy = study.methods[method].policy or experiment.model
-        _reaches(f"{where}.contexts", max(experiment.contexts), policy, study)
-        for dataset in plan.test_sets(experiment):
-            _chat(f"{where}.methods.{method}", dataset, policy, study)
-    _chat(f"{where}.model", experiment.dataset, experiment.model, study)
-    for dataset in plan.test_sets(experiment):
-        _chat(f"{where}.model", dataset, experiment.model, study)
+        yield Mistake((*at, "contexts"), "should ascend")
+    policies = [study.methods[method].policy for method in experiment.methods if method in study.methods]
+    for policy in dict.fromkeys((experiment.model, *(policy for policy in policies if policy is not None))):
+        yield from _reaches((*at, "contexts"), max(experiment.contexts), policy, study)
+    for dataset in dict.fromkeys((experiment.dataset, *plan.test_sets(experiment))):
+        yield from _chat((*at, "model"), dataset, experiment.model, study)
+    for place, method in enumerate(experiment.methods):
+        policy = study.methods[method].policy if method in study.methods else None
+        for dataset in plan.test_sets(experiment) if policy is not None else ():
+            yield from _chat((*at, "methods", place), dataset, policy, study)
     if experiment.paper_contexts and len(experiment.paper_contexts) != len(experiment.contexts):
-        refuse(f"{where}.paper_contexts", f"should have as many entries as contexts, {len(experiment.contexts)}")
+        problem = f"should have as many entries as contexts, {len(experiment.contexts)}"
+        yield Mistake((*at, "paper_contexts"), problem)
 
 
-def _fits(where: str, train: Train, experiment: Experiment, study: Study) -> None:
+def _fits(where: _Finder, train: Train, experiment: Experiment, study: Study) -> Found:
     """Numbers of an experiment's training that must fit its dataset and model."""
-    from spo.data import trains
+    from spo.data import DATASETS, trains
 
-    _train(f"{where}.train", train)
-    dataset = study.datasets[experiment.dataset]
-    if not trains(dataset):
-        refuse(
-            f"{where}.dataset", f"{experiment.dataset} ({dataset.source}) has a test split only; name it in evaluate_on"
-        )
-    if train.validation_problems > dataset.validation:
-        refuse(
-            f"{where}.train.validation_problems",
-            f"{train.validation_problems}, but datasets.{experiment.dataset}.validation is {dataset.validation}",
-        )
-    if dataset.train is not None and train.problems_per_iteration > dataset.train:
-        refuse(
-            f"{where}.train.problems_per_iteration",
-            f"{train.problems_per_iteration}, but datasets.{experiment.dataset}.train is {dataset.train}",
-        )
-    _reaches(f"{where}.train.context_tokens", train.context_tokens, experiment.model, study)
+    dataset = study.datasets.get(experiment.dataset)
+    if dataset is not None and dataset.source in DATASETS and not trains(dataset):
+        problem = f"{experiment.dataset} ({dataset.source}) has a test split only. Name it in evaluate_on"
+        yield Mistake((*where.at[:2], "dataset"), problem)
+    for key, split in (("validation_problems", "validation"), ("problems_per_iteration", "train")):
+        there = getattr(dataset, split, None)
+        if there is not None and getattr(train, key) > there:
+            problem = f"{getattr(train, key)}, but datasets.{experiment.dataset}.{split} is {there}"
+            yield Mistake(where(key), problem)
+    yield from _reaches(where("context_tokens"), train.context_tokens, experiment.model, study)
 
 
-def _reaches(where: str, tokens: int, name: str, study: Study) -> None:
-    """UserError where a model trained here is shorter than a context."""
-    model = study.models[name]
-    if model.sft is not None and tokens > model.architecture.max_position_tokens:
+def _reaches(at: KeyPath, tokens: int, name: str, study: Study) -> Found:
+    """A model trained here that is shorter than a context."""
+    model = study.models.get(name)
+    if model is not None and model.sft is not None and tokens > model.architecture.max_position_tokens:
         place = f"models.{name}.architecture.max_position_tokens"
-        refuse(where, f"{tokens}, but {place} is {model.architecture.max_position_tokens}")
+        yield Mistake(at, f"{tokens}, but {place} is {model.architecture.max_position_tokens}")

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
+
 from spo.analysis.slices import FIGURE_READS, OF_ONE_METHOD, OF_TRAINING, OF_VALIDATION, STATISTIC_READS, TABLE_READS
 from spo.config import plan
+from spo.config.check_train import check_credit
+from spo.config.layers import KeyPath, Mistake, Mistakes
 from spo.config.pictures import validated_runs
 from spo.config.study import AuditPlan, Evidence, Experiment, Figure, Study, Table, TracePlan
-from spo.config.validate import known, refuse
-from spo.settings import Accepted, Chain, Credit, Critic, Pairs
+from spo.config.validate import known
+from spo.settings import Accepted, Critic, Pairs
 
 #: Rules of the Snakefile; a figure or table of that name could not be asked for.
 RESERVED = frozenset(
@@ -16,165 +20,209 @@ RESERVED = frozenset(
     + ("figure", "table", "report", "plan")
 )
 
-
-def check_credit(where: str, credit: Credit) -> None:
-    """UserError for a partition that does not exist."""
-    from spo.credit.partition import PARTITIONS
-
-    if isinstance(credit, Chain):
-        known(f"{where}.partition.name", credit.partition.name, PARTITIONS, "partition")
+Found = Iterator[Mistake]
+#: Section of the study -> names in it, with those of entries that are mistakes themselves.
+Names = Callable[[str], list[str]]
 
 
-def check_audit(where: str, audit: AuditPlan, study: Study) -> None:
-    """UserError for an audit that cannot be made."""
-    experiment = _experiment(where, audit.experiment, study)
-    _trained(f"{where}.method", audit.method, experiment, study)
-    has_critic = isinstance(plan.train_settings(study, audit.method, audit.experiment).credit, Critic)
+def check_audit(at: KeyPath, audit: AuditPlan, study: Study, names: Names) -> Found:
+    """Yield why an audit cannot be made."""
+    yield from known((*at, "experiment"), audit.experiment, names("experiments"), "experiment")
+    experiment = study.experiments.get(audit.experiment)
+    if experiment is not None:
+        yield from _trained((*at, "method"), audit.method, experiment, study)
+        yield from _enough((*at, "audit", "problems"), audit.audit.problems, experiment, study)
+    has_critic = experiment is None or _has_critic(study, audit)
     for label, credit in audit.audit.estimators.items():
-        place = f"{where}.audit.estimators.{label}"
-        check_credit(place, credit)
+        place = (*at, "audit", "estimators", label)
+        yield from check_credit(place, credit)
         if isinstance(credit, Accepted | Pairs):
-            refuse(f"{place}.kind", f"{credit.kind} estimates no advantages; choose chain, tree, group or critic")
+            problem = f"{credit.kind} estimates no advantages. Choose chain, tree, group or critic"
+            yield Mistake((*place, "kind"), problem)
         if isinstance(credit, Critic) and not has_critic:
-            refuse(f"{place}.kind", f"critic, but {where}.method is {audit.method}, which trains none")
-    _enough(f"{where}.audit.problems", audit.audit.problems, experiment, study)
+            problem = f"critic, but audits.{at[-1]}.method is {audit.method}, which trains none"
+            yield Mistake((*place, "kind"), problem)
 
 
-def check_trace(where: str, trace: TracePlan, study: Study) -> None:
-    """UserError for a trace that cannot be written."""
-    experiment = _experiment(where, trace.experiment, study)
+def _has_critic(study: Study, audit: AuditPlan) -> bool:
+    """Whether the audited method trains a critic; True where another mistake hides that."""
+    try:
+        return isinstance(plan.train_settings(study, audit.method, audit.experiment).credit, Critic)
+    except (Mistakes, KeyError):
+        return True
+
+
+def check_trace(at: KeyPath, trace: TracePlan, study: Study, names: Names) -> Found:
+    """Yield why a trace cannot be written."""
+    yield from known((*at, "experiment"), trace.experiment, names("experiments"), "experiment")
+    yield from check_credit((*at, "trace", "chain"), trace.trace.chain)
+    yield from check_credit((*at, "trace", "tree"), trace.trace.tree)
+    experiment = study.experiments.get(trace.experiment)
+    if experiment is None:
+        return
     if trace.method is not None:
-        _trained(f"{where}.method", trace.method, experiment, study)
-    elif not plan.trained(study, experiment):
-        refuse(f"{where}.experiment", f"{trace.experiment} trains nothing, so that nothing says how to sample")
-    check_credit(f"{where}.trace.chain", trace.trace.chain)
-    _enough(f"{where}.trace.problems", trace.trace.problems, experiment, study)
+        yield from _trained((*at, "method"), trace.method, experiment, study)
+    elif _trains_nothing(study, experiment):
+        problem = f"{trace.experiment} trains nothing, so that nothing says how to sample"
+        yield Mistake((*at, "experiment"), problem)
+    yield from _enough((*at, "trace", "problems"), trace.trace.problems, experiment, study)
 
 
-def check_claim(where: str, part: Evidence, study: Study) -> None:
-    """UserError for evidence that no run or audit gives."""
-    known(f"{where}.statistic", part.statistic, STATISTIC_READS, "statistic")
+def check_claim(at: KeyPath, part: Evidence, study: Study, names: Names) -> Found:
+    """Yield why no run or audit gives this evidence."""
+    unknown = list(known((*at, "statistic"), part.statistic, STATISTIC_READS, "statistic"))
+    if unknown:
+        yield from unknown
+        return
     reads = STATISTIC_READS[part.statistic]
-    if reads == ("audit",):
-        _one_source(where, part.statistic, "audit", part)
-        known(f"{where}.audit", part.audit, study.audits, "audit")
-        names, what = list(study.audits[part.audit].audit.estimators), "estimator of that audit"
-    else:
-        _one_source(where, part.statistic, "experiment", part)
-        experiment = _experiment(where, part.experiment, study)
-        base = (plan.BASE,) if "graded" in reads else ()
-        names, what = [*experiment.methods, *base], "method of that experiment"
-        if part.context is not None:
-            known(f"{where}.context", str(part.context), map(str, experiment.contexts), "context of that experiment")
     if part.second is None and part.statistic not in OF_ONE_METHOD:
-        refuse(f"{where}.second", f"missing; {part.statistic} compares two")
+        yield Mistake((*at, "second"), f"missing; {part.statistic} compares two")
     if part.second is not None and part.statistic in OF_ONE_METHOD:
-        refuse(f"{where}.second", f"{part.statistic} is of one method alone; remove this key")
-    for key in ("first", "second"):
-        if (name := getattr(part, key)) is not None:
-            known(f"{where}.{key}", name, names, what)
-            if part.experiment is not None and OF_TRAINING & {*reads}:
-                _trained(f"{where}.{key}", name, experiment, study)
-    _metric(where, part.statistic, part, study)
+        yield Mistake((*at, "second"), f"{part.statistic} is of one method alone. Remove this key")
+    source = "audit" if reads == ("audit",) else "experiment"
+    wrong = list(_one_source(at, part.statistic, source, part))
+    yield from wrong
+    if getattr(part, source) is None:
+        return
+    yield from known((*at, source), getattr(part, source), names(f"{source}s"), source)
+    given = [(key, getattr(part, key)) for key in ("first", "second") if getattr(part, key) is not None]
+    if source == "audit":
+        if (audit := study.audits.get(part.audit)) is not None:
+            for key, name in given:
+                yield from known((*at, key), name, audit.audit.estimators, "estimator of that audit")
+        return
+    if (experiment := study.experiments.get(part.experiment)) is None:
+        return
+    base = (plan.BASE,) if "graded" in reads else ()
+    if part.context is not None:
+        yield from _context((*at, "context"), part.context, experiment)
+    for key, name in given:
+        yield from known((*at, key), name, [*experiment.methods, *base], "method of that experiment")
+        if OF_TRAINING & {*reads} and name in experiment.methods:
+            yield from _trained((*at, key), name, experiment, study)
+    yield from _metric(at, part.statistic, part, study)
 
 
-def check_pictures(study: Study) -> None:
-    """UserError for a figure or table of something that the study does not have."""
+def check_pictures(study: Study, names: Names) -> Found:
+    """Yield figures and tables of something that the study does not have."""
     for name, figure in study.figures.items():
-        where = f"figures.{name}"
-        known(f"{where}.draw", figure.draw, FIGURE_READS, "kind of figure")
-        source = next((each for each in ("audit", "trace") if each in FIGURE_READS[figure.draw]), "experiment")
-        _one_source(where, figure.draw, source, figure)
-        if source != "experiment":
-            known(f"{where}.{source}", getattr(figure, source), getattr(study, f"{source}s"), source)
-        _shown(where, name, figure, study)
-        _metric(where, figure.draw, figure, study)
+        at = ("figures", name)
+        unknown = list(known((*at, "draw"), figure.draw, FIGURE_READS, "kind of figure"))
+        yield from unknown
+        if not unknown:
+            source = next((each for each in ("audit", "trace") if each in FIGURE_READS[figure.draw]), "experiment")
+            yield from _one_source(at, figure.draw, source, figure)
+            if source != "experiment" and getattr(figure, source) is not None:
+                yield from known((*at, source), getattr(figure, source), names(f"{source}s"), source)
+            yield from _shown(at, name, figure, FIGURE_READS[figure.draw], study, names)
+            yield from _metric(at, figure.draw, figure, study)
     for name, table in study.tables.items():
-        known(f"tables.{name}.make", table.make, TABLE_READS, "kind of table")
-        if TABLE_READS[table.make] == ("claims",) and not study.claims:
-            refuse(f"tables.{name}.make", f"{table.make}, but the study has no `claims`")
-        _shown(f"tables.{name}", name, table, study)
-        _columns(f"tables.{name}", table, study)
-        _metric(f"tables.{name}", table.make, table, study)
-    for name in study.figures.keys() & study.tables.keys():
-        refuse(f"tables.{name}", "a figure has this name too")
+        at = ("tables", name)
+        unknown = list(known((*at, "make"), table.make, TABLE_READS, "kind of table"))
+        yield from unknown
+        if not unknown:
+            if TABLE_READS[table.make] == ("claims",) and not names("claims"):
+                yield Mistake((*at, "make"), f"{table.make}, but the study has no `claims`")
+            yield from _shown(at, name, table, TABLE_READS[table.make], study, names)
+            yield from _columns(at, table, study)
+            yield from _metric(at, table.make, table, study)
+    for name in study.figures:
+        if name in study.tables:
+            yield Mistake(("tables", name), "a figure has this name too")
 
 
-def _shown(where: str, name: str, picture: Figure | Table, study: Study) -> None:
+def _shown(
+    at: KeyPath, name: str, picture: Figure | Table, kinds: tuple[str, ...], study: Study, names: Names
+) -> Found:
     if name in RESERVED:
-        refuse(where, f"{name} is the name of a rule; choose another one")
+        yield Mistake(at, f"{name} is the name of a rule. Choose another one")
     if picture.experiment is None:
         return
-    experiment = _experiment(where, picture.experiment, study)
+    yield from known((*at, "experiment"), picture.experiment, names("experiments"), "experiment")
+    experiment = study.experiments.get(picture.experiment)
+    if experiment is None:
+        return
     if picture.dataset is not None:
-        known(f"{where}.dataset", picture.dataset, plan.test_sets(experiment), "test set of that experiment")
+        sets = plan.test_sets(experiment)
+        yield from known((*at, "dataset"), picture.dataset, sets, "test set of that experiment")
     if picture.protocol is not None:
-        known(f"{where}.protocol", picture.protocol, experiment.protocols, "protocol of that experiment")
+        yield from known((*at, "protocol"), picture.protocol, experiment.protocols, "protocol of that experiment")
     if picture.context is not None:
-        known(f"{where}.context", str(picture.context), map(str, experiment.contexts), "context of that experiment")
-    for method in picture.methods:
-        known(f"{where}.methods", method, experiment.methods, "method of that experiment")
-    kinds = FIGURE_READS[picture.draw] if isinstance(picture, Figure) else TABLE_READS[picture.make]
-    if OF_TRAINING & {*kinds}:
-        for method in picture.methods:
-            _trained(f"{where}.methods", method, experiment, study)
-        if not plan.trained(study, experiment):
-            refuse(f"{where}.experiment", f"{picture.experiment} trains nothing, and training is what this shows")
+        yield from _context((*at, "context"), picture.context, experiment)
+    of_training = bool(OF_TRAINING & {*kinds})
+    for place, method in enumerate(picture.methods):
+        yield from known((*at, "methods", place), method, experiment.methods, "method of that experiment")
+        if of_training and method in experiment.methods:
+            yield from _trained((*at, "methods", place), method, experiment, study)
+    if of_training and _trains_nothing(study, experiment):
+        problem = f"{picture.experiment} trains nothing, and training is what this shows"
+        yield Mistake((*at, "experiment"), problem)
 
 
-def _columns(where: str, table: Table, study: Study) -> None:
-    """Raise UserError for columns of settings that no training has."""
+def _columns(at: KeyPath, table: Table, study: Study) -> Found:
+    """Columns of settings that no training has."""
     if table.make != "settings_table":
         if table.columns:
-            refuse(f"{where}.columns", f"{table.make} has no such columns; remove this key")
+            yield Mistake((*at, "columns"), f"{table.make} has no such columns. Remove this key")
         return
     if (table.experiment is None) == (not table.columns):
-        refuse(where, "give either `experiment`, for all of its methods, or `columns`")
+        yield Mistake(at, "give either `experiment`, for all of its methods, or `columns`")
     for key, methods in table.columns.items():
-        known(f"{where}.columns", key, study.experiments, "experiment")
-        for method in methods:
-            _trained(f"{where}.columns.{key}", method, study.experiments[key], study)
-    for method in table.methods:
-        _trained(f"{where}.methods", method, study.experiments[table.experiment], study)
+        yield from known((*at, "columns", key), key, study.experiments, "experiment")
+        for method in methods if key in study.experiments else ():
+            yield from _trained((*at, "columns", key), method, study.experiments[key], study)
+    if (experiment := study.experiments.get(table.experiment)) is not None:
+        for method in table.methods:
+            yield from _trained((*at, "methods"), method, experiment, study)
 
 
-def _metric(where: str, kind: str, part: Figure | Table | Evidence, study: Study) -> None:
-    """Raise UserError for a validation accuracy that the runs shown do not have, or that this kind does not show."""
+def _metric(at: KeyPath, kind: str, part: Figure | Table | Evidence, study: Study) -> Found:
+    """A validation accuracy that the runs shown do not have, or that this kind does not show."""
     if part.metric is None:
         return
     if kind not in OF_VALIDATION:
-        refuse(f"{where}.metric", f"{kind} shows no validation accuracy; remove this key")
-    if part.metric == "validation_sampled_accuracy" and part.experiment is not None:
-        for method, train in validated_runs(study, part).items():
-            if not train.validation_samples:
-                key = f"experiments.{part.experiment}"
-                refuse(f"{where}.metric", f"{part.metric}, but validation_samples of {method} in {key} is 0")
+        yield Mistake((*at, "metric"), f"{kind} shows no validation accuracy. Remove this key")
+    if part.metric != "validation_sampled_accuracy" or part.experiment not in study.experiments:
+        return
+    try:
+        runs = validated_runs(study, part)
+    except (Mistakes, KeyError):
+        return  # named by other checks
+    for method, train in runs.items():
+        if not train.validation_samples:
+            key = f"experiments.{part.experiment}"
+            problem = f"{part.metric}, but validation_samples of {method} in {key} is 0"
+            yield Mistake((*at, "metric"), problem)
 
 
-def _one_source(where: str, kind: str, source: str, part: Figure | Evidence) -> None:
-    """UserError unless exactly the key `source` says what `part`, of that kind, is made from."""
+def _context(at: KeyPath, context: int, experiment: Experiment) -> Found:
+    yield from known(at, str(context), map(str, experiment.contexts), "context of that experiment")
+
+
+def _one_source(at: KeyPath, kind: str, source: str, part: Figure | Evidence) -> Found:
+    """A mistake unless exactly the key `source` says what `part`, of that kind, is made from."""
     if getattr(part, source) is None:
-        refuse(f"{where}.{source}", f"missing; {kind} is made from one")
+        yield Mistake((*at, source), f"missing; {kind} is made from one")
     for other in ("experiment", "audit", "trace"):
         if other != source and getattr(part, other, None) is not None:
-            refuse(f"{where}.{other}", f"{kind} is made from `{source}` alone; remove this key")
+            yield Mistake((*at, other), f"{kind} is made from `{source}` alone. Remove this key")
 
 
-def _trained(where: str, method: str, experiment: Experiment, study: Study) -> None:
-    """UserError unless `method` is trained in that experiment."""
-    known(where, method, experiment.methods, "method of that experiment")
-    if study.methods[method].policy is not None:
-        refuse(
-            where, f"{method} is a policy that others trained, which says nothing of training; choose another method"
-        )
+def _trained(at: KeyPath, method: str, experiment: Experiment, study: Study) -> Found:
+    """A mistake unless `method` is trained in that experiment."""
+    yield from known(at, method, experiment.methods, "method of that experiment")
+    if method in study.methods and study.methods[method].policy is not None:
+        problem = f"{method} is a policy that others trained, which says nothing of training. Choose another method"
+        yield Mistake(at, problem)
 
 
-def _experiment(where: str, name: str, study: Study) -> Experiment:
-    known(f"{where}.experiment", name, study.experiments, "experiment")
-    return study.experiments[name]
+def _trains_nothing(study: Study, experiment: Experiment) -> bool:
+    """Whether all methods of an experiment are policies that others trained."""
+    methods = [study.methods.get(method) for method in experiment.methods]
+    return all(method is not None and method.policy is not None for method in methods)
 
 
-def _enough(where: str, problems: int, experiment: Experiment, study: Study) -> None:
-    there = study.datasets[experiment.dataset].validation
-    if problems > there:
-        refuse(where, f"{problems}, but datasets.{experiment.dataset}.validation is {there}")
+def _enough(at: KeyPath, problems: int, experiment: Experiment, study: Study) -> Found:
+    dataset = study.datasets.get(experiment.dataset)
+    if dataset is not None and problems > dataset.validation:
+        yield Mistake(at, f"{problems}, but datasets.{experiment.dataset}.validation is {dataset.validation}")

@@ -7,8 +7,8 @@ from typing import NamedTuple
 
 from spo.config import cost, plan
 from spo.config.cost import Lengths, Tokens
+from spo.config.layers import Mistake, Mistakes
 from spo.config.study import Run, Study
-from spo.config.validate import refuse
 from spo.settings import Memory
 
 #: Seconds of a unit of time.
@@ -139,7 +139,8 @@ def _cost(
     """`disk_bytes` and `memory_bytes` are those of a parameter."""
     size = cost.parameters(study.models[model])
     if size is None:
-        refuse(f"models.{model}.parameters", "missing; an estimate needs the number of parameters, such as 1.1e9")
+        problem = "missing; an estimate needs the number of parameters, such as 1.1e9"
+        raise Mistakes([Mistake(("models", model, "parameters"), problem)])
     job = getattr(study.resources, rule)
     processes = getattr(job, "processes", 1)
     units = job.gpus if study.rates.unit == "GPU hours" else processes

@@ -1,89 +1,226 @@
-"""Config files as nested dicts: read strictly, then laid over each other."""
+"""Config files as nested dicts that know their lines, and how one file is laid over another."""
 
 from __future__ import annotations
 
-import re
-from collections.abc import Mapping, Sequence
+import datetime
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
-import yaml
+from ruamel.yaml import YAML, YAMLError
+from ruamel.yaml.comments import CommentedMap, CommentedSeq
+from ruamel.yaml.constructor import DuplicateKeyError
+from ruamel.yaml.error import MarkedYAMLError
+from ruamel.yaml.nodes import ScalarNode
 
 from spo.errors import UserError
 
 Tree = dict[str, Any]
+#: Keys and indices from the top of a config file down to a value.
+KeyPath = tuple[str | int, ...]
+
+#: Values of one file, aliases written out. The largest shipped config has 2,000; aliases of aliases grow exponentially.
+MOST_VALUES = 100_000
 
 
-class _Loader(yaml.SafeLoader):
-    """YAML whose scalars mean what they look like: `1e-6` is a number, `on` and `2024-01-01` are text."""
+class Mistake(NamedTuple):
+    """One problem with the value at a key."""
+
+    path: KeyPath
+    problem: str
 
 
-_Loader.yaml_implicit_resolvers = {}
-for _tag, _pattern, _first in (
-    ("bool", r"true|True|false|False", "tTfF"),
-    ("int", r"[-+]?[0-9]+", "-+0123456789"),
-    ("float", r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?|[-+]?\.(inf|Inf)|\.(nan|NaN)", "-+.0123456789"),
-    ("null", r"~|null|Null|", ["~", "n", "N", ""]),
-    ("merge", r"<<", "<"),
-):
-    _Loader.add_implicit_resolver(f"tag:yaml.org,2002:{_tag}", re.compile(f"^(?:{_pattern})$"), list(_first))
+class Mistakes(UserError):
+    """All problems of some settings, one line each."""
+
+    def __init__(self, found: Iterable[Mistake]) -> None:
+        self.found = tuple(dict.fromkeys(found))
+        super().__init__("\n".join(one_line(f"config: {dotted(path)}: {problem}") for path, problem in self.found))
 
 
-def _float(loader: _Loader, node: yaml.ScalarNode) -> float:
-    return float(node.value.replace(".inf", "inf").replace(".Inf", "inf").replace(".nan", "nan").replace(".NaN", "nan"))
+@dataclass(frozen=True)
+class Layer:
+    """One config file (or the command line's `--config`): its values, its name, and the line of every key."""
+
+    tree: Tree
+    name: str
+    lines: Mapping[KeyPath, int] = field(default_factory=dict)
 
 
-def _int(loader: _Loader, node: yaml.ScalarNode) -> int:
-    return int(node.value)
+class Place(NamedTuple):
+    """Where a value is set: which layer (its index and name), and the line, 0 if the layer has no lines."""
+
+    layer: int
+    line: int
+    name: str
+
+    def __str__(self) -> str:
+        return f"{self.name}:{self.line}" if self.line else self.name
 
 
-_Loader.add_constructor("tag:yaml.org,2002:float", _float)
-_Loader.add_constructor("tag:yaml.org,2002:int", _int)
+def read(path: Path) -> Layer:
+    """Return the mapping in a YAML or JSON file; raise UserError, one line with file and line, for anything else.
 
-
-def read(path: Path) -> Tree:
-    """The mapping in a YAML file; UserError names file, line and remedy for anything else, duplicate keys included."""
+    YAML is version 1.2: `1e-6` is a number, `on` is text. Keys that are given twice are refused.
+    """
+    text = _text(path)
+    is_json, content = _json(text)
+    if is_json:
+        text = text.replace("\t", " ")  # JSON has no tabs inside texts, and between them a blank is as good
     try:
-        text = path.read_text(encoding="utf-8-sig")
+        document = _parser().load(text)
+        if document is None:
+            raise UserError(f"{path}: the file is empty. Give it at least one key")
+        if not isinstance(document, CommentedMap):
+            raise UserError(f"{path}: the file should be a mapping of keys to values")
+        reader = _Reader(path)
+        tree = reader.plain(document, ())
+    except DuplicateKeyError as error:
+        raise UserError(_twice(path, error)) from None
+    except MarkedYAMLError as error:
+        raise UserError(_marked(path, text, error)) from None
+    except RecursionError:
+        raise UserError(f"{path}: values are nested too deeply, or an alias stands inside its own anchor") from None
+    except (YAMLError, ValueError) as error:
+        raise UserError(one_line(f"{path}: not YAML ({error})")) from None
+    return Layer(content if is_json else tree, str(path), reader.lines)
+
+
+def read_all(paths: Sequence[Path]) -> list[Layer]:
+    """Return every file as `read` does; raise UserError with a line for each file that is none."""
+    found, problems = [], []
+    for path in paths:
+        try:
+            found.append(read(path))
+        except UserError as error:
+            problems.append(str(error))
+    if problems:
+        raise UserError("\n".join(problems))
+    return found
+
+
+def _text(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8-sig")
     except FileNotFoundError:
-        raise UserError(f"config: no file {path}") from None
+        raise UserError(
+            f"{path}: there is no such file. With Snakemake, name targets before --configfile, which takes every word "
+            "after it"
+        ) from None
     except (OSError, UnicodeDecodeError) as error:
-        raise UserError(f"config: {path} cannot be read as UTF-8 text ({one_line(str(error))})") from None
-    loader = _Loader(text)
+        raise UserError(one_line(f"{path}: the file cannot be read as UTF-8 text ({error})")) from None
+
+
+def _json(text: str) -> tuple[bool, Any]:
+    if not text.lstrip().startswith("{"):
+        return False, None
     try:
-        node = loader.get_single_node()
-        if node is None:
-            raise UserError(f"config: {path} is empty; it needs at least one key")
-        if not isinstance(node, yaml.MappingNode):
-            raise UserError(f"config: {path} must be a mapping of keys to values")
-        _refuse_duplicates(path, node)
-        return loader.construct_document(node)
-    except yaml.MarkedYAMLError as error:
-        mark = error.problem_mark
-        line = mark.line + 1 if mark else 1
-        tab = "\t" in text.splitlines()[line - 1] if line <= len(text.splitlines()) else False
-        problem = "a tab; YAML is indented with spaces" if tab else one_line(error.problem or "not YAML")
-        raise UserError(f"config: {path}, line {line}: {problem}") from None
-    except (yaml.YAMLError, ValueError, RecursionError) as error:
-        raise UserError(f"config: {path} is not YAML ({one_line(str(error))})") from None
-    finally:
-        loader.dispose()
+        return True, json.loads(text)
+    except (ValueError, RecursionError):
+        return False, None
 
 
-def _refuse_duplicates(path: Path, node: yaml.Node, above: tuple[str, ...] = ()) -> None:
-    if isinstance(node, yaml.SequenceNode):
-        for item in node.value:
-            _refuse_duplicates(path, item, above)
-    if not isinstance(node, yaml.MappingNode):
-        return
-    lines: dict[str, int] = {}
-    for key, value in node.value:
-        here = (*above, str(key.value))
-        if key.value in lines and key.tag != "tag:yaml.org,2002:merge":
-            first, second = lines[key.value] + 1, key.start_mark.line + 1
-            raise UserError(f"config: {'.'.join(here)}: the same key twice ({path}, lines {first} and {second})")
-        lines[key.value] = key.start_mark.line
-        _refuse_duplicates(path, value, here)
+def _parser() -> YAML:
+    parser = YAML(typ="rt", pure=True)
+    parser.constructor.add_constructor("tag:yaml.org,2002:timestamp", _as_written)
+    return parser
+
+
+def _as_written(constructor: Any, node: ScalarNode) -> str:
+    """A date is text, as in YAML 1.2."""
+    return node.value
+
+
+def _twice(path: Path, error: DuplicateKeyError) -> str:
+    line = error.problem_mark.line + 1
+    key = str(error.problem).partition('"')[2].partition('"')[0]
+    return one_line(f"{path}:{line}: {key}: the same key is given twice. Remove one of them")
+
+
+def _marked(path: Path, text: str, error: MarkedYAMLError) -> str:
+    mark = error.problem_mark or error.context_mark
+    line = mark.line + 1 if mark else 1
+    there = text.splitlines()[line - 1 : line]
+    has_tab = bool(there) and "\t" in there[0][: len(there[0]) - len(there[0].lstrip())]
+    problem = "a tab. Indent YAML with spaces" if has_tab else one_line(error.problem or "not YAML")
+    return f"{path}:{line}: {problem}"
+
+
+class _Reader:
+    """Turns what the YAML library gives into plain values, and notes the line of every key and item."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.lines: dict[KeyPath, int] = {}
+        self.values = 0
+
+    def plain(self, value: Any, at: KeyPath) -> Any:
+        self.values += 1
+        if self.values > MOST_VALUES:
+            raise UserError(f"{self.path}: more than {MOST_VALUES} values, aliases written out. Use fewer aliases")
+        if isinstance(value, CommentedMap | CommentedSeq) and getattr(value.tag, "value", None) is not None:
+            raise UserError(f"{self._line(at)}: {value.tag.value}: values with a tag are not read. Remove the tag")
+        if isinstance(value, CommentedMap):
+            return {str(key): self._child(item, (*at, str(key)), _key_line(value, key)) for key, item in value.items()}
+        if isinstance(value, CommentedSeq):
+            return [self._child(item, (*at, i), value.lc.data[i][0]) for i, item in enumerate(value)]
+        for kind in (bool, int, float, str):
+            if isinstance(value, kind):
+                return kind(value)
+        if value is None:
+            return None
+        if isinstance(value, datetime.date):
+            return str(value)
+        tag = getattr(getattr(value, "tag", None), "value", None) or type(value).__name__
+        raise UserError(f"{self._line(at)}: {tag}: values with a tag are not read. Remove the tag")
+
+    def _child(self, value: Any, at: KeyPath, line: int) -> Any:
+        self.lines[at] = line + 1
+        return self.plain(value, at)
+
+    def _line(self, at: KeyPath) -> str:
+        return f"{self.path}:{self.lines[at]}" if at in self.lines else str(self.path)
+
+
+def _key_line(mapping: CommentedMap, key: Any) -> int:
+    """The line, from 0, of a key; one that a merge key (`<<`) brings in stands where it is written."""
+    if mapping.lc.data and key in mapping.lc.data:
+        return mapping.lc.data[key][0]
+    for merged in getattr(mapping, "merge", ()):
+        source = merged[1] if isinstance(merged, tuple) else merged
+        if isinstance(source, CommentedMap) and key in source:
+            return _key_line(source, key)
+    return mapping.lc.line
+
+
+def place(layers: Sequence[Layer], path: KeyPath) -> Place:
+    """Where the value at `path` is set: in the uppermost layer that has the key, or the nearest key above it."""
+    for length in range(len(path), 0, -1):
+        for index in range(len(layers) - 1, -1, -1):
+            if _has(layers[index].tree, path[:length]):
+                layer, above = layers[index], range(length, 0, -1)
+                return Place(
+                    index, next((layer.lines[path[:n]] for n in above if path[:n] in layer.lines), 0), layer.name
+                )
+    return Place(len(layers) - 1, 0, layers[-1].name)
+
+
+def located(layers: Sequence[Layer], mistakes: Iterable[Mistake]) -> list[str]:
+    """Return a line for each mistake, `file:line: key: problem`, in the order of files and lines."""
+    lines = {(place(layers, mistake.path), mistake) for mistake in mistakes}
+    ordered = sorted(lines, key=lambda each: (*each[0], dotted(each[1].path), each[1].problem))
+    return [one_line(f"{where}: {dotted(path)}: {problem}") for where, (path, problem) in ordered]
+
+
+def _has(tree: Any, path: KeyPath) -> bool:
+    for part in path:
+        inside = isinstance(tree, list | tuple) and isinstance(part, int) and part < len(tree)
+        if not inside and not (isinstance(tree, Mapping) and part in tree):
+            return False
+        tree = tree[part]
+    return True
 
 
 def merge(below: Mapping[str, Any], above: Mapping[str, Any]) -> Tree:
@@ -105,20 +242,29 @@ def merge(below: Mapping[str, Any], above: Mapping[str, Any]) -> Tree:
     return merged
 
 
-def stack(layers: Sequence[Tree]) -> Tree:
-    """Config files laid over each other; a layer's `replace` names top-level keys that forget what lies below.
+def stack(trees: Sequence[Tree]) -> Tree:
+    """Trees laid over each other; a tree's `replace` names top-level keys that forget what lies below.
 
     >>> stack([{"study": "a", "tables": {"t": 1}}, {"replace": ["tables"], "tables": {"u": 2}}])
     {'study': 'a', 'tables': {'u': 2}}
     """
     merged: Tree = {}
-    for layer in layers:
-        forgotten = layer.get("replace", ())
-        if not isinstance(forgotten, list | tuple) or not set(map(str, forgotten)) <= {*merged, *layer}:
-            raise UserError(f"config: replace: expected a list of top-level keys, not {forgotten!r}")
+    for tree in trees:
+        forgotten = tree.get("replace", ())
+        if not isinstance(forgotten, list | tuple) or not set(map(str, forgotten)) <= {*merged, *tree}:
+            raise Mistakes([Mistake(("replace",), f"should be a list of top-level keys, not {forgotten!r}")])
         merged = {key: value for key, value in merged.items() if key not in forgotten}
-        merged = merge(merged, {key: value for key, value in layer.items() if key != "replace"})
+        merged = merge(merged, {key: value for key, value in tree.items() if key != "replace"})
     return merged
+
+
+def dotted(path: Iterable[str | int]) -> str:
+    """A key as readers write it.
+
+    >>> dotted(("experiments", "short_cot", "seeds", 0))
+    'experiments.short_cot.seeds.0'
+    """
+    return ".".join(map(str, path))
 
 
 def one_line(text: str) -> str:

@@ -11,11 +11,11 @@ from spo.analysis import slices
 from spo.analysis.slices import FIGURE_READS, OF_TRAINING, OF_VALIDATION, STATISTIC_READS, TABLE_READS, Metric
 from spo.config import plan
 from spo.config.cost import Rates
+from spo.config.layers import KeyPath, Mistake, Mistakes
 from spo.config.resources import Resources
 from spo.config.settings_columns import settings_columns
 from spo.config.study import Evidence, Experiment, Figure, Study, Table
 from spo.config.validate import plain_text, slice_json, unknown
-from spo.errors import UserError
 from spo.settings import Train
 from spo.types import Sampling
 
@@ -44,7 +44,7 @@ def _figure(study: Study, name: str, figure: Figure, numbers: Numbers) -> slices
         x=figure.x,
         **_validated(study, figure.draw, figure),
         files=tuple(_special_files(study, figure)),
-        paper=_paper(study, f"figures.{name}.paper", figure.paper, numbers),
+        paper=_paper(study, ("figures", name, "paper"), figure.paper, numbers),
         note=figure.note,
         dpi=study.style.dpi,
         options=figure.options,
@@ -60,7 +60,7 @@ def _table(study: Study, name: str, table: Table, numbers: Numbers) -> slices.Ta
         **_validated(study, table.make, table),
         claims=_claims(study) if TABLE_READS[table.make] == ("claims",) else (),
         columns=settings_columns(study, table) if table.make == "settings_table" else (),
-        paper=_paper(study, f"tables.{name}.paper", table.paper, numbers),
+        paper=_paper(study, ("tables", name, "paper"), table.paper, numbers),
         note=table.note,
         options=table.options,
     )
@@ -294,12 +294,12 @@ def _colour(study: Study, method: str) -> str:
     return study.style.colours[named[-1]] if named else PALETTE[list(study.methods).index(method) % len(PALETTE)]
 
 
-def _paper(study: Study, where: str, key: str | None, numbers: Numbers) -> tuple[slices.PaperNumber, ...]:
+def _paper(study: Study, path: KeyPath, key: str | None, numbers: Numbers) -> tuple[slices.PaperNumber, ...]:
     """A group of the paper's numbers, repeated for the methods that borrow another one's."""
     if key is None:
         return ()
     if key not in numbers:
-        raise UserError(f"config: {where}: {unknown(key, numbers, 'entry of config/paper_numbers.yaml')}")
+        raise Mistakes([Mistake(path, unknown(key, numbers, "entry of config/paper_numbers.yaml"))])
     group = numbers[key]
     borrowers = {name: method.paper for name, method in study.methods.items() if method.paper is not None}
     rows = [number for number in group["numbers"] if number["method"] not in borrowers]

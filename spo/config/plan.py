@@ -6,11 +6,10 @@ import dataclasses
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
+from spo.config.layers import KeyPath, Mistake, Mistakes, merge
 from spo.config.layers import Tree as Nested
-from spo.config.layers import merge
 from spo.config.study import Evaluation, Experiment, Run, Study
-from spo.config.validate import Path, dotted, validate
-from spo.errors import UserError
+from spo.config.validate import repaired
 from spo.settings import Dataset, Train
 
 #: Name of the starting policy among the methods of a figure.
@@ -18,8 +17,9 @@ BASE = "base"
 
 
 def runs(study: Study) -> dict[str, Run]:
-    """Every training run by its folder name; UserError when two experiments give the same run different settings."""
+    """Return every training run by its folder name; Mistakes where two experiments give a run different settings."""
     found: dict[str, tuple[str, Run]] = {}
+    mistakes: dict[tuple[str, str], Mistake] = {}
     for key, experiment in study.experiments.items():
         for method in trained(study, experiment):
             stage = len(lineage(study, method, "start")) - 1
@@ -39,10 +39,13 @@ def runs(study: Study) -> dict[str, Run]:
                 other, same = found.setdefault(name, (key, run))
                 if same != run:
                     keys = ", ".join(_differences(dataclasses.asdict(same.train), dataclasses.asdict(run.train)))
-                    raise UserError(
-                        f"config: experiments.{key}.train: run {name} is also in experiments.{other}, with another "
-                        f"{keys}; give both the same settings, or this one a method variant of its own"
+                    problem = (
+                        f"run {name} is also in experiments.{other}, with another {keys}. Give both the same settings, "
+                        "or this one a method variant of its own"
                     )
+                    mistakes.setdefault((key, method), Mistake(("experiments", key, "train"), problem))
+    if mistakes:
+        raise Mistakes(mistakes.values())
     return {name: run for name, (_, run) in found.items()}
 
 
@@ -98,35 +101,68 @@ def asked(study: Study, dataset: str, model: str) -> Dataset:
 def train_settings(study: Study, method: str, experiment: str | None = None) -> Train:
     """Settings of a method's runs: `training`, then the method and those it is based on, then the experiment.
 
-    UserError names the layer that a wrong key stands in.
+    Mistakes names every wrong key in the uppermost of these layers that holds it.
     """
-    layers = [("training", study.training)]
-    layers += [(f"methods.{name}.train", study.methods[name].train) for name in lineage(study, method)]
-    if experiment is not None:
-        part = study.experiments[experiment]
-        layers.append((f"experiments.{experiment}.train", part.train))
-        layers.append((f"experiments.{experiment}.overrides.{method}", part.overrides.get(method, {})))
+    train, mistakes, _ = repaired_train(study, method, experiment)
+    if train is None or mistakes:
+        raise Mistakes(mistakes)
+    return train
+
+
+def repaired_train(
+    study: Study, method: str, experiment: str | None = None
+) -> tuple[Train | None, list[Mistake], frozenset[KeyPath]]:
+    """Return what `train_settings` does without its mistakes, the mistakes, and the keys of `Train` left out with them.
+
+    None instead of settings where too little is left.
+    """
+    layers = train_layers(study, method, experiment)
     merged: Nested = {}
     for _, layer in layers:
         merged = merge(merged, layer)
-
-    def where(path: Path) -> str:
-        holders = [prefix for prefix, layer in layers if _holds(layer, path)]
-        return f"{(holders or [f'methods.{method}.train'])[-1]}.{dotted(path)}"
-
+    mistakes: list[Mistake] = []
     for key, source in (("seed", "experiments.*.seeds"), ("stage", "methods.*.start")):
         if key in merged:
-            raise UserError(f"config: {where((key,))}: {key}s come from {source}; remove this key")
-    return validate(Train, merged, where)
+            mistakes.append(Mistake((key,), f"{key}s come from {source}. Remove this key"))
+            del merged[key]
+    train, gone = None, frozenset()
+    try:
+        train, found, gone = repaired(Train, merged)
+        mistakes += found
+    except Mistakes as error:
+        mistakes += error.found
+    own = ("methods", method, "train")
+    return train, [Mistake(holder(layers, path, own), problem) for path, problem in mistakes], gone
+
+
+#: Parts of a run's training settings, lowest first: where each stands in the study, and what it says.
+TrainLayers = list[tuple[KeyPath, Nested]]
+
+
+def train_layers(study: Study, method: str, experiment: str | None = None) -> TrainLayers:
+    """Return what `train_settings` lays over each other."""
+    layers: TrainLayers = [(("training",), study.training)]
+    layers += [(("methods", name, "train"), study.methods[name].train) for name in lineage(study, method)]
+    if experiment is not None:
+        part = study.experiments[experiment]
+        layers.append((("experiments", experiment, "train"), part.train))
+        layers.append((("experiments", experiment, "overrides", method), part.overrides.get(method, {})))
+    return layers
+
+
+def holder(layers: TrainLayers, path: KeyPath, otherwise: KeyPath) -> KeyPath:
+    """Return the path in the study of a training setting: in the uppermost layer that holds it, or in `otherwise`."""
+    return (*next((prefix for prefix, layer in reversed(layers) if _holds(layer, path)), otherwise), *path)
 
 
 def lineage(study: Study, method: str, key: Literal["base", "start"] = "base") -> list[str]:
-    """The methods that `method` is based on, or starts from, the first of them first, itself last; UserError for a
+    """The methods that `method` is based on, or starts from, the first of them first, itself last; Mistakes for a
     circle."""
     names = [method]
     while (before := getattr(study.methods[names[0]], key)) is not None:
         if before in names:
-            raise UserError(f"config: methods.{names[0]}.{key}: {' -> '.join([*reversed(names), before])} is a circle")
+            circle = " -> ".join([*reversed(names), before])
+            raise Mistakes([Mistake(("methods", names[0], key), f"{circle} is a circle")])
         names.insert(0, before)
     return names
 

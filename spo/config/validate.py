@@ -1,4 +1,4 @@
-"""Nested dicts become settings; what does not fit becomes one line with the dotted key and a suggestion."""
+"""Plain data become settings by pydantic; each of its errors becomes a line with the dotted key and a suggestion."""
 
 from __future__ import annotations
 
@@ -8,20 +8,19 @@ import functools
 import json
 import types
 import typing
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, TypeVar
 
 from pydantic import TypeAdapter, ValidationError
 
-from spo.config.layers import Tree, merge, one_line
+from spo.config.layers import KeyPath, Mistake, Mistakes, merge, one_line
 from spo.errors import UserError
+from spo.settings import Credit
 
 T = TypeVar("T")
-Path = tuple[str | int, ...]
 
-# Misspelt and missing keys come first: a wrong name is usually the cause of the problems after it.
-_FIRST = ("unexpected_keyword_argument", "missing")
-_PHRASES = (
+#: Ends of pydantic's messages, and the words that people who write YAML know.
+PHRASES = (
     ("Input should be", "should be"),
     ("should be an object", "should be a mapping"),
     ("should be a valid dictionary", "should be a mapping"),
@@ -30,36 +29,65 @@ _PHRASES = (
     ("a valid number", "a number"),
     ("a valid string", "text"),
     ("a valid boolean", "true or false"),
-    ("a finite number", "a finite number"),
     ("Tuple should have", "should have"),
     (" after validation", ""),
     ("greater than or equal to", "at least"),
     ("less than or equal to", "at most"),
 )
+#: What a predicate of `spo.config.study` asks for.
+PREDICATES = {
+    "is_colour": "should be a hex colour such as #0072B2",
+    "is_folder": "should be a relative folder without spaces, dots or '..'",
+    "is_name": "names have lower-case letters, digits, '_' and '.', at most 64 of them",
+}
+#: The settings class of every block in some data, by the block's path.
+Owners = dict[KeyPath, type]
 
 
-def validate(cls: type[T], data: Any, where: Callable[[Path], str]) -> T:
-    """`data` as a `cls`, partly given nested settings completed from their field's default.
+def validate(cls: type[T], data: Any) -> T:
+    """Return `data` as a `cls`; blocks that are given in part keep the default of their field for the rest.
 
-    `where` names a key, given as a path inside `data`, for the reader; UserError has exactly one line.
+    Raises Mistakes with every problem, in the order of the fields.
     """
-    text = json.dumps(_complete(cls, data, (), where), default=str)
+    owners: Owners = {}
+    text = json.dumps(_complete(cls, data, (), owners), default=str)
     try:
         return _adapter(cls).validate_json(text, strict=True)
     except ValidationError as error:
-        problems = [each for each in error.errors(include_url=False) if _meant(cls, each["loc"], data)]
-    ranks = {kind: rank for rank, kind in enumerate(_FIRST)}
-    problem = min(problems, key=lambda each: ranks.get(each["type"], len(ranks)))
-    raise UserError(one_line(f"config: {_explain(cls, problem, where)}"))
+        found = error.errors(include_url=False)
+    raise Mistakes(_mistake(problem, data, owners) for problem in found)
+
+
+def repaired(cls: type[T], data: Any) -> tuple[T, list[Mistake], frozenset[KeyPath]]:
+    """Return what is left of `data` without its mistakes, the mistakes, and the paths that were left out.
+
+    A value is left out alone if its key has a default, otherwise with the block around it. Raises Mistakes if nothing
+    is left.
+    """
+    mistakes: list[Mistake] = []
+    gone: set[KeyPath] = set()
+    while True:
+        try:
+            return validate(cls, data), mistakes, frozenset(gone)
+        except Mistakes as error:
+            mistakes += error.found
+            owners: Owners = {}
+            _complete(cls, data, (), owners)
+            cuts = {_optional(path, data, owners) for path, _ in error.found}
+            if () in cuts or cuts <= gone:
+                raise Mistakes(mistakes) from None
+            gone |= cuts
+            for cut in cuts:
+                data = _without(data, cut)
 
 
 def parse(cls: type[T], text: str) -> T:
-    """A `cls` from the JSON that `slice_json` wrote; UserError as in `validate`."""
+    """Return a `cls` from the JSON that `slice_json` wrote; UserError as in `validate`."""
     try:
         data = json.loads(text)
-    except ValueError as error:
-        raise UserError(f"config: settings are not JSON ({error})") from None
-    return validate(cls, data, dotted)
+    except (ValueError, RecursionError) as error:
+        raise UserError(one_line(f"config: settings are not JSON ({error})")) from None
+    return validate(cls, data)
 
 
 def slice_json(value: Any) -> str:
@@ -71,15 +99,6 @@ def slice_json(value: Any) -> str:
     """
     plain = dataclasses.asdict(value) if dataclasses.is_dataclass(value) else value
     return json.dumps(plain, sort_keys=True, ensure_ascii=False)
-
-
-def dotted(path: Iterable[str | int]) -> str:
-    """A key as readers write it.
-
-    >>> dotted(("experiments", "short_cot", "seeds", 0))
-    'experiments.short_cot.seeds.0'
-    """
-    return ".".join(map(str, path))
 
 
 def plain_text(value: Any) -> str:
@@ -94,30 +113,27 @@ def plain_text(value: Any) -> str:
     return f"{value:g}" if isinstance(value, float) else json.dumps(value)
 
 
-def unknown(name: str, known: Iterable[str], what: str) -> str:
-    """Says that `name` is not among `known`, and what may have been meant.
+def unknown(name: Any, known: Iterable[str], what: str) -> str:
+    """Say that `name` is not among `known`, and what may have been meant.
 
     >>> unknown("grop", ["grpo", "spo_chain"], "method")
     'unknown method grop (did you mean grpo?)'
     >>> unknown("x", ["grpo", "spo_chain"], "method")
     'unknown method x (there are grpo, spo_chain)'
     """
-    names = sorted(known)
-    close = difflib.get_close_matches(str(name), names, 1)
-    hint = f"did you mean {close[0]}?" if close else f"there are {', '.join(names) or 'none'}"
-    return one_line(f"unknown {what} {name} ({hint})")
+    return one_line(f"unknown {what} {name} ({_hint(name, sorted(known)) or 'there are none'})")
 
 
-def known(where: str, name: str, names: Iterable[str], what: str) -> None:
-    """UserError unless `name`, given at the key `where`, is one of `names`."""
+def known(path: KeyPath, name: str | None, names: Iterable[str], what: str) -> Iterator[Mistake]:
+    """Yield a mistake unless `name`, given at the key `path`, is one of `names`."""
     names = list(names)
     if name not in names:
-        refuse(where, unknown(name, names, what))
+        yield Mistake(path, unknown(name, names, what))
 
 
-def refuse(where: str, problem: str) -> None:
-    """UserError about the key `where`."""
-    raise UserError(one_line(f"config: {where}: {problem}"))
+def _hint(name: Any, names: Sequence[str]) -> str:
+    close = difflib.get_close_matches(str(name), names, 1)
+    return f"did you mean {close[0]}?" if close else f"there are {', '.join(names)}" if names else ""
 
 
 @functools.cache
@@ -144,119 +160,135 @@ def _kind(cls: Any) -> str | None:
     return next((field.default for field in dataclasses.fields(cls) if field.name == "kind"), None)
 
 
-def _dataclass(hint: Any, kind: str | None) -> type | None:
+def _dataclass(hint: Any, kind: Any) -> type | None:
     """The dataclass that `hint` means, of several the one of that `kind`."""
     found = [member for member in _members(hint) if dataclasses.is_dataclass(member)]
     return found[0] if len(found) == 1 else next((each for each in found if _kind(each) == kind), None)
 
 
-def _complete(hint: Any, data: Any, path: Path, where: Callable[[Path], str]) -> Any:
-    """`data` with every partly given settings block filled up from the default that its field has.
+def _complete(hint: Any, data: Any, path: KeyPath, owners: Owners) -> Any:
+    """`data` with every partly given block filled up from the default that its field has; notes the blocks' classes.
 
-    Without it `optimizer: {lr: 1}` would reset what `optimizer: Optimizer = Optimizer(beta2=0.98)` sets. A block that
-    may be of several kinds must say which: UserError.
+    Without it `optimizer: {lr: 1}` would reset what `optimizer: Optimizer = Optimizer(beta2=0.98)` sets.
     """
-    if not isinstance(data, dict):
+    if isinstance(data, list | tuple):
+        item = _argument(hint, tuple, 0)
+        return [_complete(item, each, (*path, i), owners) for i, each in enumerate(data)]
+    if not isinstance(data, Mapping):
         return data
     cls = _dataclass(hint, data.get("kind"))
     if cls is None:
-        kinds = [_kind(member) for member in _members(hint) if dataclasses.is_dataclass(member)]
-        if kinds:
-            raise UserError(one_line(f"config: {where((*path, 'kind'))}: {_wrong_kind(data.get('kind'), kinds)}"))
-        value = next((typing.get_args(each)[1] for each in _members(hint) if typing.get_origin(each) is dict), None)
-        return {key: _complete(value, item, (*path, key), where) for key, item in data.items()} if value else data
-    completed: Tree = dict(data)
+        value = _argument(hint, dict, 1)
+        return {key: _complete(value, item, (*path, key), owners) for key, item in data.items()}
+    owners[path] = cls
+    completed = dict(data)
     for field in dataclasses.fields(cls):
         if field.name in data:
             given = data[field.name]
-            if dataclasses.is_dataclass(field.default) and isinstance(given, dict):
+            if dataclasses.is_dataclass(field.default) and isinstance(given, Mapping):
                 given = merge(dataclasses.asdict(field.default), given)
-            completed[field.name] = _complete(hints(cls)[field.name], given, (*path, field.name), where)
+            completed[field.name] = _complete(hints(cls)[field.name], given, (*path, field.name), owners)
     return completed
 
 
-def _wrong_kind(given: Any, kinds: Sequence[str | None]) -> str:
-    close = difflib.get_close_matches(str(given), map(str, kinds), 1)
-    hint = f"did you mean {close[0]}?" if close else f"one of {', '.join(map(str, kinds))}"
-    return f"{'missing' if given is None else f'unknown kind {given}'} ({hint})"
+def _argument(hint: Any, origin: type, index: int) -> Any:
+    """The type of what a tuple or mapping of type `hint` holds; Any where it holds nothing that is known."""
+    return next((typing.get_args(each)[index] for each in _members(hint) if typing.get_origin(each) is origin), Any)
 
 
-def _explain(cls: type, problem: Any, where: Callable[[Path], str]) -> str:
-    path, owner = _walk(cls, problem["loc"])
+def _mistake(problem: Any, data: Any, owners: Owners) -> Mistake:
+    path = _keys(problem["loc"], owners)
     kind, given = problem["type"], problem["input"]
+    if path[-1:] == ("[key]",):
+        path = path[:-1]
     if kind == "unexpected_keyword_argument":
-        return f"{where(path)}: unknown key" + _did_you_mean(path[-1], hints(owner) if owner else ())
+        owner = owners.get(path[:-1])
+        hint = _hint(path[-1], list(hints(owner))) if owner else ""
+        return Mistake(path, f"unknown key ({hint})" if hint else "unknown key")
     if kind == "missing":
-        return f"{where(path)}: missing"
+        return Mistake(path, "missing")
+    if kind in ("union_tag_not_found", "union_tag_invalid") and not isinstance(given, Mapping):
+        return Mistake(path, f"should be a mapping, not {_short(given)}")
+    if kind in ("union_tag_not_found", "union_tag_invalid"):
+        names = _quoted(problem["ctx"].get("expected_tags", "")) or _kinds()
+        said = f"unknown kind {given['kind']}" if "kind" in given else "missing"
+        return Mistake((*path, "kind"), one_line(f"{said} ({_hint(given.get('kind', ''), names)})"))
     if kind == "literal_error":
-        names = [name.strip("'") for name in problem["ctx"]["expected"].replace(" or ", ", ").split(", ")]
-        return f"{where(path)}: {unknown(given, names, 'value')}"
-    if path and path[-1] == "[key]" or kind == "predicate_failed":
-        return f"{where(path[:-1] if path[-1] == '[key]' else path)}: {_rule_of(problem)}"
+        return Mistake(path, unknown(given, _quoted(problem["ctx"]["expected"]), "value"))
+    if kind == "predicate_failed":
+        rule = next((text for name, text in PREDICATES.items() if name in problem["msg"]), problem["msg"])
+        return Mistake(path, f"{rule}, not {_short(given)}")
     message = problem["msg"]
-    for old, new in _PHRASES:
+    for old, new in PHRASES:
         message = message.replace(old, new)
-    return f"{where(path)}: {message}, not {_short(given)}"
+    return Mistake(path, f"{message}, not {_short(given)}")
 
 
-def _meant(cls: type, location: Sequence[str | int], data: Any) -> bool:
-    """Whether a pydantic location lies in the alternative that the data's `kind` names; pydantic tries all of them."""
-    hint: Any = cls
+def _keys(location: Sequence[str | int], owners: Owners) -> KeyPath:
+    """A location of pydantic as keys of the data, without the names of union members that pydantic puts between.
+
+    >>> from spo.settings import Chain
+    >>> _keys(("credit", "chain", "interval"), {("credit",): Chain})
+    ('credit', 'interval')
+    """
+    path: list[str | int] = []
+    entered = False
     for part in location:
-        chosen = _alternative(hint, part)
-        if chosen is not None:
-            if isinstance(data, dict) and data.get("kind") != _kind(chosen):
-                return False
-            hint = chosen
+        owner = owners.get(tuple(path))
+        if not entered and owner is not None and part == _kind(owner):
+            entered = True
             continue
-        hint = _below(hint, part)
-        data = data.get(part) if isinstance(data, dict) else None
+        path.append(part)
+        entered = False
+    return tuple(path)
+
+
+def _quoted(text: str) -> list[str]:
+    """Names that pydantic lists in quotes.
+
+    >>> _quoted("'a', 'b' or 'c'")
+    ['a', 'b', 'c']
+    """
+    return [name.strip("'") for name in text.replace(" or ", ", ").split(", ") if name]
+
+
+def _kinds() -> list[str]:
+    return [kind for member in _members(Credit) if (kind := _kind(member)) is not None]
+
+
+def _optional(path: KeyPath, data: Any, owners: Owners) -> KeyPath:
+    """The nearest part of `data` at or above `path` that may be left out; () is all of it."""
+    if path[-1:] == ("kind",):
+        path = path[:-1]  # without its kind a block means nothing
+    while path:
+        owner = owners.get(path[:-1])
+        if _holds(data, path) and isinstance(path[-1], str):
+            field = owner and next((each for each in dataclasses.fields(owner) if each.name == path[-1]), None)
+            if not field or not _required(field):
+                return path
+        path = path[:-1]
+    return ()
+
+
+def _required(field: dataclasses.Field) -> bool:
+    return field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING
+
+
+def _holds(data: Any, path: KeyPath) -> bool:
+    for part in path:
+        if not isinstance(data, Mapping) or part not in data:
+            return False
+        data = data[part]
     return True
 
 
-def _walk(cls: type, location: Sequence[str | int]) -> tuple[Path, type | None]:
-    """A pydantic location as a path of keys (alternatives left out), and the dataclass that holds its last key."""
-    path: list[str | int] = []
-    hint: Any = cls
-    owner: type | None = None
-    for part in location:
-        chosen = _alternative(hint, part)
-        if chosen is not None:
-            hint = chosen
-            continue
-        path.append(part)
-        owner = next((member for member in _members(hint) if dataclasses.is_dataclass(member)), None)
-        hint = _below(hint, part)
-    return tuple(path), owner
-
-
-def _alternative(hint: Any, part: str | int) -> type | None:
-    """The dataclass of several that a part of a pydantic location names, by its kind or by its own name."""
-    classes = [member for member in _members(hint) if dataclasses.is_dataclass(member)]
-    return next((each for each in classes if len(classes) > 1 and part in (_kind(each), each.__name__)), None)
-
-
-def _below(hint: Any, part: str | int) -> Any:
-    """The type of what a key or an index holds."""
-    owner = next((member for member in _members(hint) if dataclasses.is_dataclass(member)), None)
-    if owner is not None:
-        return hints(owner).get(str(part), Any)
-    arguments = [a for member in _members(hint) for a in typing.get_args(member) if a is not Ellipsis]
-    return arguments[-1] if arguments else Any
-
-
-def _did_you_mean(name: str | int, known: Iterable[str]) -> str:
-    close = difflib.get_close_matches(str(name), list(known), 1)
-    return f" (did you mean {close[0]}?)" if close else f" (there are {', '.join(known)})" if known else ""
-
-
-def _rule_of(problem: Any) -> str:
-    given = _short(problem["input"])
-    if "colour" in problem["msg"]:
-        return f"should be a hex colour such as #0072B2, not {given}"
-    if "folder" in problem["msg"]:
-        return f"should be a relative folder without spaces, dots or '..', not {given}"
-    return f"names have lower-case letters, digits, '_' and '.', at most 64 of them, not {given}"
+def _without(data: Any, path: KeyPath) -> Any:
+    """`data` without the key at `path`; as it is where that has gone already."""
+    if not isinstance(data, Mapping) or path[0] not in data:
+        return data
+    if len(path) == 1:
+        return {key: value for key, value in data.items() if key != path[0]}
+    return {**data, path[0]: _without(data[path[0]], path[1:])}
 
 
 def _short(value: Any) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Annotated, Literal
 
 from annotated_types import MinLen
+from pydantic import Discriminator
 
 from spo.settings.base import Above, AtLeast0, Positive, Share, settings
 
@@ -158,4 +159,4 @@ class Pairs:
     """Weight of what the correct response has lost in log-probability against the starting policy."""
 
 
-Credit = Chain | Tree | Group | Critic | Accepted | Pairs
+Credit = Annotated[Chain | Tree | Group | Critic | Accepted | Pairs, Discriminator("kind")]

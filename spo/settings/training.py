@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import field
 from typing import Annotated, Literal
 
 from annotated_types import Gt, Le, MinLen
@@ -80,7 +79,7 @@ class Memory:
 class Train:
     """One RL run."""
 
-    credit: Credit = field(metadata={"discriminator": "kind"})
+    credit: Credit
     """The method, by its `kind`."""
     problems_per_iteration: Positive = 64
     """Problems drawn in an iteration."""

@@ -99,7 +99,7 @@ def test_stages_begin_where_the_first_ones_ended(results: Path) -> None:
 
 def test_the_report_has_the_papers_numbers(done: Checkout, results: Path) -> None:
     report = (results / "report.html").read_text(encoding="utf-8")
-    numbers = layers.read(ROOT / "config/paper_numbers.yaml")
+    numbers = layers.read(ROOT / "config/paper_numbers.yaml").tree
     assert all(f'id="{name}"' in report for name in (*STUDY.figures, *STUDY.tables))
     for name in ("table1_math500", "table1_aime24"):
         table = re.search(rf'id="{name}">.*?</table>', report, flags=re.DOTALL)[0]

@@ -42,7 +42,8 @@ def read_study():
     files = [folder / "config/config.yaml", *map(Path, map(os.path.relpath, workflow.overwrite_configfiles))]
     workflow.configfiles[:] = [path.absolute() for path in files]
     try:
-        study = desk.load(files, dict(workflow.config_settings.config))
+        tell = (lambda line: print(line, file=sys.stderr)) if workflow.is_main_process else (lambda line: None)
+        study = desk.load(files, dict(workflow.config_settings.config), tell)
         return study, desk.pictures(study, folder / "config/paper_numbers.yaml")
     except UserError as error:
         print(error, file=sys.stderr)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 
 import pytest
@@ -21,14 +22,14 @@ TREES = st.recursive(
 def read(folder: Path, text: str) -> dict:
     path = folder / "x.yaml"
     path.write_text(text, encoding="utf-8")
-    return layers.read(path)
+    return layers.read(path).tree
 
 
 def test_scalars_mean_what_they_look_like(tmp_path: Path) -> None:
     text = "a: 1e-6\nb: 3\nc: true\nd: on\ne: 2024-01-01\nf: ~\ng: 010\nh: -.5\ni: '7'\nj: no\nk: 1_000\nl:\n"
     assert read(tmp_path, text) == {
         "a": 1e-6, "b": 3, "c": True, "d": "on", "e": "2024-01-01", "f": None, "g": 10, "h": -0.5, "i": "7", "j": "no",
-        "k": "1_000", "l": None,
+        "k": 1000, "l": None,
     }  # fmt: skip
 
 
@@ -39,33 +40,94 @@ def test_anchors_and_merge_keys_work(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "words"),
     [
-        ("", "is empty; it needs at least one key"),
-        ("# only a comment\n", "is empty; it needs at least one key"),
-        ("- 1\n- 2\n", "must be a mapping of keys to values"),
-        ("a: 1\nb:\n  c: 1\n  c: 2\n", "config: b.c: the same key twice ("),
-        ("a:\n\tb: 1\n", "line 2: a tab; YAML is indented with spaces"),
-        ("a: [1, 2\n", "line 2: expected"),
-        ("a: *nowhere\n", "line 1: found undefined alias"),
-        ("a: !!python/object:os.system {}\n", "line 1: could not determine a constructor"),
-        ("a: 1\n---\nb: 2\n", "line 2: but found another document"),
+        ("", ": the file is empty. Give it at least one key"),
+        ("# only a comment\n", ": the file is empty. Give it at least one key"),
+        ("- 1\n- 2\n", ": the file should be a mapping of keys to values"),
+        ("a: 1\nb:\n  c: 1\n  c: 2\n", ":4: c: the same key is given twice. Remove one of them"),
+        ('{\n\t"a": 1,\n\t"a": 2\n}', ":3: a: the same key is given twice. Remove one of them"),
+        ("a:\n\tb: 1\n", ":2: a tab. Indent YAML with spaces"),
+        ("a: [1, 2\n", ":2: expected"),
+        ("a: *nowhere\n", ":1: found undefined alias"),
+        ("b: 1\na: !!python/object:os.system {}\n", ":2: tag:yaml.org,2002:python/object:os.system: values with a tag"),
+        ("a: [1, !mine 2]\n", ":1: !mine: values with a tag are not read. Remove the tag"),
+        ("a: !!set {b}\n", ":1: CommentedSet: values with a tag are not read. Remove the tag"),
+        ("a: 1\n---\nb: 2\n", ":2: but found another document"),
+        ("a: \0\n", ": not YAML (unacceptable character"),
+        ("a: " + 1000 * "[", "x.yaml"),
     ],
 )
 def test_what_is_not_a_config_is_one_line(tmp_path: Path, text: str, words: str) -> None:
     with pytest.raises(UserError) as error:
         read(tmp_path, text)
     assert words in str(error.value)
-    assert str(error.value).startswith("config: ")
+    assert str(error.value).startswith(str(tmp_path / "x.yaml"))
     assert "\n" not in str(error.value)
 
 
+def test_read_refuses_aliases_of_aliases_in_short_time(tmp_path: Path) -> None:
+    """Eight lines, each nine times the one before: 43 million values, written out."""
+    lines = ["a: &a [x, x, x, x, x, x, x, x, x]"]
+    for below, here in zip("abcdefg", "bcdefgh", strict=True):
+        lines.append(f"{here}: &{here} [{', '.join([f'*{below}'] * 9)}]")
+    before = time.process_time()
+    with pytest.raises(UserError, match=r"x.yaml: more than 100000 values, aliases written out. Use fewer aliases$"):
+        read(tmp_path, "\n".join(lines))
+    assert time.process_time() - before < 10
+
+
+def test_read_takes_json_indented_with_tabs(tmp_path: Path) -> None:
+    """As Snakemake does; texts keep their meaning, and keys their lines."""
+    path = tmp_path / "x.json"
+    path.write_text('{\n\t"a": {\n\t\t"b": "\\ud83d\\ude00\\t|",\n\t\t"c": 1e-6\n\t}\n}\n', encoding="utf-8")
+    layer = layers.read(path)
+    assert layer.tree == {"a": {"b": "\U0001f600\t|", "c": 1e-6}}
+    assert layer.lines == {("a",): 2, ("a", "b"): 3, ("a", "c"): 4}
+
+
+def test_read_notes_the_line_of_every_key(tmp_path: Path) -> None:
+    path = tmp_path / "x.yaml"
+    path.write_text("a: &x\n  k: 1\nb:\n  <<: *x\n  l: [1,\n    2]\n", encoding="utf-8")
+    lines = layers.read(path).lines
+    assert lines == {
+        ("a",): 1,
+        ("a", "k"): 2,
+        ("b",): 3,
+        ("b", "k"): 2,
+        ("b", "l"): 5,
+        ("b", "l", 0): 5,
+        ("b", "l", 1): 6,
+    }
+
+
+def test_read_all_names_every_file_that_is_none(tmp_path: Path) -> None:
+    (tmp_path / "a.yaml").write_text("", encoding="utf-8")
+    with pytest.raises(UserError) as error:
+        layers.read_all([tmp_path / "a.yaml", tmp_path / "b.yaml"])
+    first, second = str(error.value).splitlines()
+    assert first.startswith(f"{tmp_path / 'a.yaml'}: ") and second.startswith(f"{tmp_path / 'b.yaml'}: ")
+
+
+def test_place_is_the_uppermost_layer_that_has_the_key() -> None:
+    below = layers.Layer({"a": {"b": 1, "c": [1, 2]}}, "below.yaml", {("a",): 1, ("a", "b"): 2, ("a", "c"): 3})
+    above = layers.Layer({"a": {"b": 2}}, "above.yaml", {("a",): 7, ("a", "b"): 8})
+    line = layers.Layer({"x": 1}, "--config")
+    found = [
+        str(layers.place([below, above, line], path))
+        for path in (("a", "b"), ("a", "c", 1), ("a", "d"), ("x",), ("y",))
+    ]
+    assert found == ["above.yaml:8", "below.yaml:3", "above.yaml:7", "--config", "--config"]
+
+
 def test_a_missing_file_and_wrong_bytes_are_one_line(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match=r"^config: no file .*nowhere.yaml$"):
+    with pytest.raises(
+        UserError, match=r"nowhere.yaml: there is no such file. With Snakemake, name targets before --configfile"
+    ):
         layers.read(tmp_path / "nowhere.yaml")
     (tmp_path / "latin.yaml").write_bytes(b"a: \xe9\n")
     with pytest.raises(UserError, match="cannot be read as UTF-8 text"):
         layers.read(tmp_path / "latin.yaml")
     (tmp_path / "bom.yaml").write_bytes(b"\xef\xbb\xbfa: 1\n")
-    assert layers.read(tmp_path / "bom.yaml") == {"a": 1}
+    assert layers.read(tmp_path / "bom.yaml").tree == {"a": 1}
 
 
 @given(TREES)

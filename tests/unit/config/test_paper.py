@@ -330,7 +330,7 @@ def test_every_figure_and_table_of_the_paper_has_its_target() -> None:
     }  # fmt: skip
     pictures = (*STUDY.figures.values(), *STUDY.tables.values())
     shown = {picture.paper for picture in pictures if picture.paper is not None}
-    assert shown == set(layers.read(CONFIG / "paper_numbers.yaml"))
+    assert shown == set(layers.read(CONFIG / "paper_numbers.yaml").tree)
 
 
 def test_curves_are_of_the_accuracy_that_the_paper_draws() -> None:
