@@ -62,6 +62,8 @@ def pruned(layers: Sequence[Layer], tree: Tree) -> tuple[Tree, list[str]]:
     _cut_claims(study, dropped["audit"])
     for section in ("figures", "tables"):
         _cut_pictures(study, section, dropped)
+    for key, table in list(study.section("tables").items()):
+        _cut_columns(study, key, _mapping(table).get("columns"))
     return study.tree, study.lines
 
 
@@ -163,3 +165,19 @@ def _cut_pictures(study: _Study, section: str, dropped: Mapping[str, set[str]]) 
             study.tree[section][key]["methods"] = kept
             lost_methods = ", ".join(method for method in shown if method not in kept)
             study.say((*path, f"methods: {lost_methods}"), _why(cut, shown), place(study.layers, (*path, "methods")))
+
+
+def _cut_columns(study: _Study, key: str, columns: Any) -> None:
+    if not isinstance(columns, dict):
+        return
+    for experiment, methods in list(columns.items()):
+        path, shown = ("tables", key, "columns", experiment), methods if isinstance(methods, list) else []
+        if cut := study.cut(path, experiment, shown):
+            kept = [method for method in shown if cut.methods and method not in cut.methods]
+            columns[experiment] = kept
+            lost = ", ".join(_texts(method for method in shown if method not in kept))
+            study.say((*path[:-1], f"{experiment}: {lost}"), _why(cut, shown), place(study.layers, path))
+            if not kept:
+                del columns[experiment]
+    if not columns:
+        del study.tree["tables"][key]

@@ -99,7 +99,7 @@ def test_what_an_overlay_leaves_without_a_subject_is_said(checkout: Checkout) ->
     ended = checkout.snakemake("-n", *overlay)
     assert ended.code == 0, ended.text
     said = [line for line in ended.err.splitlines() if " is left out: " in line]
-    assert len(said) == 11 and any("audits.credit is left out" in line for line in said)
+    assert len(said) == 12 and any("audits.credit is left out" in line for line in said)
 
 
 def test_a_json_overlay_indented_with_tabs_is_read(checkout: Checkout) -> None:

@@ -202,7 +202,10 @@ def test_load_leaves_out_what_an_overlay_took_the_subject_from(tmp_path: Path) -
         "figures.fig3b.methods: vineppo is left out: experiments.short_cot.methods has no vineppo",
         "figures.fig10.methods: vineppo is left out: experiments.short_cot.methods has no vineppo",
         "figures.fig_credit is left out: audits.credit is left out",
+        "tables.settings.columns.short_cot: rloo, ppo, vineppo, restem, dpo_positive, spo_tree is left out: "
+        "experiments.short_cot.methods has no rloo, ppo, vineppo, restem, dpo_positive, spo_tree",
     ]
+    assert found.tables["settings"].columns["short_cot"] == ("grpo", "spo_chain")
     assert all(str(CONFIG / "config.yaml:") in line for line in lines)
 
 
