@@ -24,17 +24,20 @@ def accuracy_bars(settings: Figure, root: Path) -> Drawn:
 
 
 def height_inches(settings: Figure) -> float:
-    """Height of a figure with one row an arm."""
-    return 0.62 + 0.4 * len(results.arms(settings.study))
+    """Return the height of a figure with one row per arm and quoted method."""
+    return 0.62 + 0.4 * (len(results.arms(settings.study)) + len(settings.quoted))
 
 
 def draw_accuracy(axes: Axes, settings: Figure, table: pd.DataFrame) -> None:
-    """Draw a `bar_table`, a row an arm from top to bottom, with its numbers at the right margin."""
+    """Draw a `bar_table`, a row per arm from top to bottom, with its numbers at the right margin; quoted bars below."""
     arms = results.arms(settings.study)
     for place, arm in enumerate(arms):
         _bar_row(axes, place, arm, table[table["method"] == arm.method])
-    axes.set_yticks(range(len(arms)), [arm.label for arm in arms])
-    axes.set_ylim(len(arms) - 0.42, -0.75)
+    for place, quoted in enumerate(settings.quoted, start=len(arms)):
+        _quoted_row(axes, place, quoted.number.value)
+    labels = [arm.label for arm in arms] + [quoted.label for quoted in settings.quoted]
+    axes.set_yticks(range(len(labels)), labels)
+    axes.set_ylim(len(labels) - 0.42, -0.75)
     axes.tick_params(axis="y", length=0)
     style.percent_axis(axes.xaxis)
     axes.set_xlim(0, 100 * min(1.0, _ceiling(table)))
@@ -45,7 +48,10 @@ def draw_accuracy(axes: Axes, settings: Figure, table: pd.DataFrame) -> None:
 
 
 def bar_table(settings: Figure, root: Path) -> pd.DataFrame:
-    """What `accuracy_bars` shows, a row each: `kind` is mean, seed or paper; accuracies are fractions."""
+    """Return what `accuracy_bars` shows, a row each; accuracies are fractions.
+
+    `kind` is mean, seed, paper (the paper's number for a method run here) or quoted (for one that is not).
+    """
     context = results.shown_context(settings)
     scores = results.scores(root, settings.study)
     rows = []
@@ -63,6 +69,10 @@ def bar_table(settings: Figure, root: Path) -> pd.DataFrame:
         if number:
             source = {"where": number.where, "note": number.note}
             rows.append({**names, "kind": "paper", "accuracy": number.value / 100, **source})
+    for quoted in settings.quoted:
+        number = quoted.number
+        names = {"method": number.method, "label": quoted.label, "context": context, "kind": "quoted"}
+        rows.append({**names, "accuracy": number.value / 100, "where": number.where, "note": number.note})
     columns = ["method", "label", "context", "kind", "seed", "accuracy", "low", "high", "n", "seeds", "truncated"]
     frame = pd.DataFrame(rows).reindex(columns=[*columns, "where", "note"])
     return frame.astype({"seed": "Int64", "n": "Int64", "seeds": "Int64"})
@@ -95,6 +105,13 @@ def _bar_row(axes: Axes, place: int, arm: Arm, group: pd.DataFrame) -> None:
         )
 
 
+def _quoted_row(axes: Axes, place: int, value: float) -> None:
+    """Draw a hollow bar for a number in per cent that is quoted."""
+    axes.barh(place, value, height=0.5, facecolor="none", edgecolor=style.QUIET, linewidth=0.8, hatch="////")
+    words = {"xycoords": axes.get_yaxis_transform(), "va": "center", "size": 7.5, "color": style.QUIET}
+    axes.annotate(f"{value:.1f}", (1.03, place), **words)
+
+
 def draw_seeds(axes: Axes, place: int, values: pd.Series) -> None:
     """A dot for each seed of the row at `place`, one above the other, where there are several."""
     if len(values) > 1:
@@ -115,6 +132,10 @@ def accuracy_caption(settings: Figure, table: pd.DataFrame, more: str = "") -> s
     if len(paper):
         places = ", ".join(dict.fromkeys(paper["where"]))
         text += f" Diamonds: the numbers the paper reports ({places}), for its own model and data."
+    if settings.quoted:
+        places = ", ".join(dict.fromkeys(quoted.number.where for quoted in settings.quoted))
+        sources = "; ".join(dict.fromkeys(filter(None, (quoted.number.note for quoted in settings.quoted))))
+        text += f" Hatched: not run here, quoted from {places}{f' ({sources})' if sources else ''}."
     return captions.with_note(f"{text} {more}".strip(), settings)
 
 
@@ -122,7 +143,8 @@ def marks(settings: Figure) -> str:
     """What dots, whiskers and diamonds are, for the small print."""
     words = f"Dots: single seeds; whiskers: 95 % interval for the choice {captions.chosen(settings.study)}"
     places = dict.fromkeys(number.where for number in settings.paper)
-    return f"{words}; ◇ paper, {', '.join(places)}" if places else words
+    words += f"; ◇ paper, {', '.join(places)}" if places else ""
+    return words + ("; hatched: quoted, not run here" if settings.quoted else "")
 
 
 def _ceiling(table: pd.DataFrame) -> float:

@@ -58,6 +58,8 @@ OF_VALIDATION = frozenset(
     ("learning_curves", "overfitting", "tuning_table")
     + ("accuracy_at_equal_seconds", "accuracy_at_equal_tokens", "late_accuracy", "validation_fall")
 )
+#: Figures that have bars for methods that are not run here.
+OF_BARS = frozenset(("accuracy_bars", "budget_bars"))
 #: Statistics of one method alone; all others compare two.
 OF_ONE_METHOD = frozenset(("training_rise", "distinct_fall", "validation_fall"))
 
@@ -162,6 +164,15 @@ class Claim:
 
 
 @settings
+class Quoted:
+    """A method that the study does not run, with the number that the paper gives."""
+
+    label: str
+    """Name that readers see."""
+    number: PaperNumber
+
+
+@settings
 class Figure:
     """One figure: figures/{name}.png and .pdf, with the CSV of every plotted point."""
 
@@ -181,6 +192,8 @@ class Figure:
     files: tuple[str, ...] = ()
     """Files of the audit or trace that it shows, under the results folder."""
     paper: tuple[PaperNumber, ...] = ()
+    quoted: tuple[Quoted, ...] = ()
+    """Bars of methods that are not run here, from top to bottom below the others."""
     note: str = ""
     """A sentence added to the caption."""
     dpi: Positive = 200

@@ -4,7 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 
-from spo.analysis.slices import FIGURE_READS, OF_ONE_METHOD, OF_TRAINING, OF_VALIDATION, STATISTIC_READS, TABLE_READS
+from spo.analysis.slices import (
+    FIGURE_READS,
+    OF_BARS,
+    OF_ONE_METHOD,
+    OF_TRAINING,
+    OF_VALIDATION,
+    STATISTIC_READS,
+    TABLE_READS,
+)
 from spo.config import plan
 from spo.config.check_train import check_credit
 from spo.config.layers import KeyPath, Mistake, Mistakes
@@ -116,6 +124,7 @@ def check_pictures(study: Study, names: Names) -> Found:
                 yield from known((*at, source), getattr(figure, source), names(f"{source}s"), source)
             yield from _shown(at, name, figure, FIGURE_READS[figure.draw], study, names)
             yield from _metric(at, figure.draw, figure, study)
+            yield from _quoted(at, figure, study, names)
     for name, table in study.tables.items():
         at = ("tables", name)
         unknown = list(known((*at, "make"), table.make, TABLE_READS, "kind of table"))
@@ -157,6 +166,23 @@ def _shown(
     if of_training and _trains_nothing(study, experiment):
         problem = f"{picture.experiment} trains nothing, and training is what this shows"
         yield Mistake((*at, "experiment"), problem)
+
+
+def _quoted(at: KeyPath, figure: Figure, study: Study, names: Names) -> Found:
+    """Quoted bars of a figure without bars, and of methods that it shows anyway."""
+    if not figure.quoted:
+        return
+    if figure.draw not in OF_BARS:
+        yield Mistake((*at, "quoted"), f"{figure.draw} has no bars. Remove this key")
+    if figure.paper is None:
+        yield Mistake((*at, "paper"), "missing; `quoted` takes its numbers from there")
+    experiment = study.experiments.get(figure.experiment)
+    shown = figure.methods or (experiment.methods if experiment is not None else ())
+    for place, method in enumerate(figure.quoted):
+        yield from known((*at, "quoted", place), method, names("methods"), "method")
+        if method in shown:
+            problem = f"{method} is run in experiments.{figure.experiment} and has a bar. Remove it here"
+            yield Mistake((*at, "quoted", place), problem)
 
 
 def _columns(at: KeyPath, table: Table, study: Study) -> Found:

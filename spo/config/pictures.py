@@ -44,7 +44,8 @@ def _figure(study: Study, name: str, figure: Figure, numbers: Numbers) -> slices
         x=figure.x,
         **_validated(study, figure.draw, figure),
         files=tuple(_special_files(study, figure)),
-        paper=_paper(study, ("figures", name, "paper"), figure.paper, numbers),
+        paper=(paper := _paper(study, ("figures", name, "paper"), figure.paper, numbers)),
+        quoted=tuple(_quoted(study, ("figures", name, "quoted"), method, paper) for method in figure.quoted),
         note=figure.note,
         dpi=study.style.dpi,
         options=figure.options,
@@ -292,6 +293,13 @@ def _flat(settings: Mapping[str, Any], above: str = "") -> Iterator[tuple[str, s
 def _colour(study: Study, method: str) -> str:
     named = [name for name in plan.lineage(study, method) if name in study.style.colours]
     return study.style.colours[named[-1]] if named else PALETTE[list(study.methods).index(method) % len(PALETTE)]
+
+
+def _quoted(study: Study, path: KeyPath, method: str, paper: tuple[slices.PaperNumber, ...]) -> slices.Quoted:
+    number = next((number for number in paper if number.method == method), None)
+    if number is None:
+        raise Mistakes([Mistake(path, f"the paper's numbers of this figure have none of {method}. Remove it")])
+    return slices.Quoted(label=study.methods[method].label, number=number)
 
 
 def _paper(study: Study, path: KeyPath, key: str | None, numbers: Numbers) -> tuple[slices.PaperNumber, ...]:

@@ -130,6 +130,8 @@ class Figure:
     """Key of `traces:`, for figures drawn from one."""
     paper: str | None = None
     """Key of `config/paper_numbers.yaml` whose numbers stand beside ours."""
+    quoted: tuple[str, ...] = ()
+    """Bars: methods that the experiment does not run, shown with the paper's number alone, in this order."""
     note: str = ""
     """A sentence added to the caption."""
     options: dict[str, Any] = field(default_factory=dict)

@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from spo.analysis import bars, curves, figures, results, stats, style
-from spo.analysis.slices import FIGURE_READS, Figure
+from spo.analysis.slices import FIGURE_READS, Figure, PaperNumber, Quoted
 from spo.errors import UserError
 from tests.finished_study import LABELS, fill, make_study, paper_numbers
 
@@ -125,6 +125,32 @@ def test_bars_show_labels_seeds_and_the_papers_number(filled):
     assert "3 seeds, n = 200 problems" in drawn.caption
     assert "Fig. 3a" in drawn.caption
     assert "3 seeds, n = 200 problems" in drawn.canvas.get_supxlabel().replace("\n", " ")
+
+
+def test_bars_of_methods_that_are_not_run_are_quoted(filled):
+    root, study = filled
+    numbers = {"PPO": (42.8, "from the plot"), "RestEM": (34.9, "from the plot")}
+    quoted = tuple(
+        Quoted(label=label, number=PaperNumber(method=label.lower(), value=value, where="Fig. 9", note=note))
+        for label, (value, note) in numbers.items()
+    )
+    settings = dataclasses.replace(_bars(study), quoted=quoted)
+    with style.styled():
+        drawn = figures.FIGURES["accuracy_bars"](settings, root)
+        drawn.canvas.savefig(root / "quoted.png")
+    axes = drawn.canvas.axes[0]
+    assert [label.get_text() for label in axes.get_yticklabels()][-3:] == ["SPO-tree", "PPO", "RestEM"]
+    hollow = [bar for bar in axes.patches if bar.get_hatch()]
+    assert [bar.get_width() for bar in hollow] == [42.8, 34.9]
+    assert [round(bar.get_y() + bar.get_height() / 2) for bar in hollow] == [4, 5]
+    assert {"42.8", "34.9"} <= {text.get_text() for text in axes.texts}
+    rows = drawn.table[drawn.table["kind"] == "quoted"]
+    assert rows[["label", "accuracy", "where", "note"]].to_numpy().tolist() == [
+        ["PPO", 0.428, "Fig. 9", "from the plot"],
+        ["RestEM", 0.349, "Fig. 9", "from the plot"],
+    ]
+    assert "Hatched: not run here, quoted from Fig. 9 (from the plot)." in drawn.caption
+    assert "hatched: quoted, not run here" in drawn.canvas.get_supxlabel().replace("\n", " ")
 
 
 def test_curve_table_compares_seeds_at_equal_x():

@@ -238,3 +238,39 @@ def test_a_metric_that_runs_do_not_have_is_refused(tmp_path: Path, changes: dict
     with pytest.raises(UserError) as refused:
         more(tmp_path, layers.merge(CURVES, changes))
     assert expected in str(refused.value)
+
+
+# ---- quoted bars ----------------------------------------------------------------------------------------------------
+
+QUOTED = {
+    "methods": {"restem": {"label": "RestEM", "train": {"credit": {"kind": "accepted"}}}},
+    "figures": {"bars": {"quoted": ["restem"], "paper": "fig9"}},
+}
+
+
+def test_quoted_bars_have_the_papers_numbers(tmp_path: Path) -> None:
+    (quoted,) = config.parse(Figure, config.pictures(more(tmp_path, QUOTED), NUMBERS)["bars"]).quoted
+    assert (quoted.label, quoted.number.value, quoted.number.where) == ("RestEM", 34.9, "Fig. 9")
+    assert "VinePPO" in quoted.number.note
+
+
+@pytest.mark.parametrize(
+    ("changes", "expected"),
+    [
+        (
+            {"figures": {"bars": {"quoted": ["restm"]}}},
+            "figures.bars.quoted.0: unknown method restm (did you mean restem?)",
+        ),
+        ({"figures": {"bars": {"quoted": ["grpo"]}}}, "figures.bars.quoted.0: grpo is run in experiments.one and has a"),
+        ({"figures": {"bars": {"paper": None}}}, "figures.bars.paper: missing; `quoted` takes its numbers from there"),
+        ({"figures": {"bars": {"draw": "learning_curves"}}}, "figures.bars.quoted: learning_curves has no bars"),
+        (
+            {"figures": {"bars": {"paper": "fig4c"}}},
+            "figures.bars.quoted: the paper's numbers of this figure have none of",
+        ),
+    ],
+)
+def test_quoted_bars_that_cannot_be_are_refused(tmp_path: Path, changes: dict, expected: str) -> None:
+    with pytest.raises(UserError) as refused:
+        config.pictures(more(tmp_path, layers.merge(QUOTED, changes)), NUMBERS)
+    assert expected in str(refused.value)

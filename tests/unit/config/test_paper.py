@@ -333,6 +333,16 @@ def test_every_figure_and_table_of_the_paper_has_its_target() -> None:
     assert shown == set(layers.read(CONFIG / "paper_numbers.yaml").tree)
 
 
+def test_fig9_shows_the_bars_that_the_paper_quotes() -> None:
+    """spec §1.5: of VinePPO's plot for MATH and DeepSeekMath-7B; base and SPO-chain have bars of their own."""
+    figure = config.parse(Figure, config.pictures(STUDY, CONFIG / "paper_numbers.yaml")["fig9"])
+    shown = {quoted.number.method: quoted.number.value for quoted in figure.quoted}
+    assert shown == {"restem": 34.9, "dpo_positive": 37.6, "ppo": 42.8, "vineppo": 46.0}
+    assert [quoted.label for quoted in figure.quoted] == ["RestEM", "DPO-positive", "PPO", "VinePPO"]
+    assert all("VinePPO paper" in quoted.number.note for quoted in figure.quoted)
+    assert {number.method: number.value for number in figure.paper}["base"] == 32.8
+
+
 def test_curves_are_of_the_accuracy_that_the_paper_draws() -> None:
     """spec §7.2: the mean of 16 samples at temperature 0.35 for Rho, greedy for R1-Distill."""
     pictures = config.pictures(STUDY, CONFIG / "paper_numbers.yaml")
