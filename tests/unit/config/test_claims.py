@@ -261,7 +261,7 @@ def test_quoted_bars_have_the_papers_numbers(tmp_path: Path) -> None:
             {"figures": {"bars": {"quoted": ["restm"]}}},
             "figures.bars.quoted.0: unknown method restm (did you mean restem?)",
         ),
-        ({"figures": {"bars": {"quoted": ["grpo"]}}}, "figures.bars.quoted.0: grpo is run in experiments.one and has a"),
+        ({"figures": {"bars": {"quoted": ["grpo"]}}}, "figures.bars.quoted.0: grpo is run in experiments.one and"),
         ({"figures": {"bars": {"paper": None}}}, "figures.bars.paper: missing; `quoted` takes its numbers from there"),
         ({"figures": {"bars": {"draw": "learning_curves"}}}, "figures.bars.quoted: learning_curves has no bars"),
         (
