@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from spo import gpus, inspection, launch, verbs
-from spo.errors import RunFailure, UserError
+from spo.errors import Libraries, RunFailure, UserError
 
 #: The exit code of a tool that SIGPIPE ends.
 READER_LEFT = 128 + signal.SIGPIPE
@@ -81,15 +81,14 @@ def _run(arguments: Sequence[str]) -> int:
         if at is None and getattr(options, "gpus", None) is not None:
             gpus.claim(options.gpus)
         if getattr(options, "model", None) is not None:
-            from spo.policy.locate import locate
-
-            options.model = locate(options.model)
+            options.model = _checked(options)
         processes = at.local_count if at is not None else getattr(options, "processes", 1)
         if at is not None or processes > 1:
             launch.check(options.settings, processes)
         if at is None and processes > 1:
             return launch.run(arguments, processes)
-        options.verb(options)
+        with Libraries():
+            options.verb(options)
         sys.stdout.flush()
     except UserError as error:
         return _ended(str(error), 2)
@@ -102,6 +101,17 @@ def _run(arguments: Sequence[str]) -> int:
     except KeyboardInterrupt:
         return _ended("interrupted; the same command continues", 130)
     return 0
+
+
+def _checked(options: argparse.Namespace) -> Path:
+    """Return the folder of `--model`, found sound for the backend that opens it."""
+    from spo.policy.locate import locate
+    from spo.policy.model_folder import check_model_folder
+
+    folder = locate(options.model)
+    how = getattr(options, "train", None) or getattr(options, "settings", None)
+    check_model_folder(folder, getattr(how, "backend", None))
+    return folder
 
 
 def _ended(why: str, code: int) -> int:

@@ -56,7 +56,7 @@ def _world(options: argparse.Namespace):
     train, tokenizer = options.train, tokenizers.load(options.model)
     check_context(options.model, train.context_tokens, "context_tokens")
     folder = getattr(options, "critic", None)
-    policy = BACKENDS[train.backend](options.model, tokenizer.eos_id, train.dtype, train.memory)
+    policy = BACKENDS[train.backend](options.model, tokenizer.end_ids, train.dtype, train.memory)
     return World(
         policy=stopping(policy, tokenizer.decode, train.stop_texts),
         settings=train,

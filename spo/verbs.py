@@ -6,6 +6,7 @@ The only module that knows all rooms. Imports stand inside the functions, since 
 from __future__ import annotations
 
 import argparse
+import shutil
 import sys
 from collections.abc import Sequence
 from dataclasses import asdict, replace
@@ -58,7 +59,7 @@ def sft(options: argparse.Namespace) -> None:
         {"eos_token_id": tokenizer.eos_id, "pad_token_id": tokenizer.pad_id, "do_sample": False},
     )
     weights = transformer.initial_weights(settings.architecture, tokenizer.vocabulary_size, settings.sft.seed)
-    policy = Engine(transformer.geometry(start), weights, tokenizer.eos_id, start)
+    policy = Engine(transformer.geometry(start), weights, tokenizer.end_ids, start)
     policy.train_in(settings.sft.dtype)
     encoded = zip(tokenizer.encode_many(prompts), tokenizer.encode_many([row["response"] for row in rows]), strict=True)
     examples = [(prompt, (*response, tokenizer.eos_id)) for prompt, response in encoded]
@@ -109,7 +110,8 @@ def _train(options: argparse.Namespace) -> None:
     from spo.policy import BACKENDS, CRITICS
     from spo.policy import tokenizer as tokenizers
     from spo.policy.card import model_card
-    from spo.policy.locate import check_context, weights_digest
+    from spo.policy.locate import check_context
+    from spo.policy.model_folder import digest
     from spo.policy.stops import stopping
     from spo.training import ranks, rl
 
@@ -117,12 +119,14 @@ def _train(options: argparse.Namespace) -> None:
     tokenizer = tokenizers.load(options.model)
     check_context(options.model, settings.context_tokens, "context_tokens")
     opened, critic = BACKENDS[settings.backend], None
-    policy = opened(options.model, tokenizer.eos_id, settings.dtype, settings.memory)
+    policy = opened(options.model, tokenizer.end_ids, settings.dtype, settings.memory)
     # Two samplers round differently, and a run that went from one to the other could not be repeated.
     sampler = getattr(policy, "sampler", None)
+    if ranks.first():
+        _rehearse(policy, options.state)
     policy, reference = stopping(policy, tokenizer.decode, settings.stop_texts), None
     if rl.opens_reference(settings):
-        reference = opened(options.model, tokenizer.eos_id, settings.dtype, settings.memory, parked=True)
+        reference = opened(options.model, tokenizer.end_ids, settings.dtype, settings.memory, parked=True)
     if settings.credit.kind == "critic":
         critic = CRITICS[settings.backend](options.model, settings.seed, settings.dtype, settings.memory)
     files = {split: options.data / f"{split}.jsonl" for split in ("train", "validation")}
@@ -135,7 +139,7 @@ def _train(options: argparse.Namespace) -> None:
         fingerprint={
             "train": _binding(settings),
             "dataset": asdict(dataset),
-            "model": weights_digest(options.model),
+            "model": digest(options.model),
             "sampler": sampler,
             **({"prompt": wiring.asked_with(dataset, options.model)} if dataset.chat else {}),
             **{f"{split}_problems": store.sha256_file(path) for split, path in files.items()},
@@ -162,13 +166,21 @@ def _train(options: argparse.Namespace) -> None:
     store.write_text(options.output / "model" / "README.md", card)
 
 
+def _rehearse(policy, state: Path) -> None:
+    """Write what is saved beside the weights, and remove it: what cannot be saved shows before anything is trained."""
+    shutil.rmtree(state / "rehearsal", ignore_errors=True)
+    policy.rehearse(state / "rehearsal")
+    shutil.rmtree(state / "rehearsal", ignore_errors=True)
+
+
 def generate(options: argparse.Namespace) -> None:
     """Predictions at the longest context."""
     from spo import data, store
     from spo.evaluation import generate as evaluation
     from spo.policy import BACKENDS
     from spo.policy import tokenizer as tokenizers
-    from spo.policy.locate import check_context, weights_digest
+    from spo.policy.locate import check_context
+    from spo.policy.model_folder import digest
     from spo.policy.stops import stopping
 
     tokenizer = tokenizers.load(options.model)
@@ -179,7 +191,7 @@ def generate(options: argparse.Namespace) -> None:
     print(f"first prompt: {shown}", flush=True)
     # Nothing trains, so that weights need not be finer than products.
     memory = settings.memory if settings.dtype == "float32" else replace(settings.memory, weights=settings.dtype)
-    policy = BACKENDS[settings.backend](options.model, tokenizer.eos_id, settings.dtype, memory, parked=True)
+    policy = BACKENDS[settings.backend](options.model, tokenizer.end_ids, settings.dtype, memory, parked=True)
     evaluation.run(
         policy=stopping(policy, tokenizer.decode, settings.stop_texts),
         problems=problems,
@@ -190,7 +202,7 @@ def generate(options: argparse.Namespace) -> None:
             "protocol": _binding(settings),
             "prompt": wiring.asked_with(options.dataset, options.model),
             "context": max(options.contexts),
-            "model": weights_digest(options.model),
+            "model": digest(options.model),
             "problems": store.sha256_file(file),
         },
         state=options.state,

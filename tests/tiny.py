@@ -75,7 +75,7 @@ def model(folder: Path, seed: int = 0, scale: float = 4.0) -> Path:
     (folder / "config.json").write_text(json.dumps(config))
     weights = transformer.initial_weights(ARCHITECTURE, tokenizer.vocabulary_size, seed)
     weights = {name: w * scale if w.ndim == 2 else w for name, w in weights.items()}
-    Engine(transformer.geometry(folder), weights, tokenizer.eos_id, folder).save(folder)
+    Engine(transformer.geometry(folder), weights, tokenizer.end_ids, folder).save(folder)
     return folder
 
 
@@ -83,10 +83,10 @@ def train(settings: Train, folder: Path, state: Path, reward=None) -> Policy:
     """A run on the tiny task, by default with reward 1 for a response in which the right digit occurs."""
     tokenizer = tokenizers.load(folder)
     opened = BACKENDS[settings.backend]
-    policy = opened(folder, tokenizer.eos_id, settings.dtype, settings.memory)
+    policy = opened(folder, tokenizer.end_ids, settings.dtype, settings.memory)
     reference = critic = None
     if rl.opens_reference(settings):
-        reference = opened(folder, tokenizer.eos_id, settings.dtype, settings.memory, parked=True)
+        reference = opened(folder, tokenizer.end_ids, settings.dtype, settings.memory, parked=True)
     if settings.credit.kind == "critic":
         critic = CRITICS[settings.backend](folder, settings.seed, settings.dtype, settings.memory)
     rows = problems()

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from spo import seeds, store
 from spo.data.splits import Splits, first_of_each, normalised
-from spo.errors import UserError
+from spo.errors import Foreign, UserError
 from spo.settings import Dataset
 from spo.types import Problem
 
@@ -162,24 +162,17 @@ def _file(folder: str, name: str, stem: str) -> Path:
 def _from_hub(part: Part, configuration: str | None, read: Callable[[Row], object], revision: str | None) -> list[Row]:
     import datasets
 
-    try:
-        table = datasets.load_dataset(part.hub, configuration, split=part.split, revision=revision)
-    except (OSError, ValueError) as error:
-        raise UserError(
-            f"{part.hub} cannot be read from the hub ({_one_line(error)}); give a folder of JSON lines with `path:`, "
-            "or download it where there is a network and set HF_HUB_OFFLINE=1"
-        ) from error
-    rows = list(table)
+    remedy = (
+        "Give a folder of JSON lines with `path:`, or download it where there is a network and set HF_HUB_OFFLINE=1."
+    )
+    with Foreign(f"{part.hub} cannot be read from the hub", remedy):
+        rows = list(datasets.load_dataset(part.hub, configuration, split=part.split, revision=revision))
     for index, row in enumerate(rows):
         try:
             read(row)
         except ValueError as error:
             raise UserError(f"{part.hub} {part.split} row {index}: {error}") from None
     return rows
-
-
-def _one_line(error: Exception) -> str:
-    return " ".join(str(error).split())[:160]
 
 
 # ---- rows ------------------------------------------------------------------------------------------------------------

@@ -38,7 +38,13 @@ class Policy(Protocol):
         """The live trainable parameters by their Hugging Face names."""
 
     def save(self, folder: Path) -> None:
-        """Write `config.json`, `model.safetensors` and the tokenizer files, as `from_pretrained` reads them."""
+        """Write `model.safetensors` and everything else that the start has, as `from_pretrained` reads them.
+
+        Raises RunFailure, one line, if a library or the disk refuses.
+        """
+
+    def rehearse(self, folder: Path) -> None:
+        """Write into `folder` all that `save` writes beside the weights; raise UserError if `save` would fail."""
 
 
 class ValueModel(Protocol):
@@ -55,28 +61,28 @@ class ValueModel(Protocol):
 
 
 def _open_engine(
-    folder: Path, eos_id: int, dtype: str = "float32", memory: Memory = Memory(), parked: bool = False
+    folder: Path, end_ids: int | Sequence[int], dtype: str = "float32", memory: Memory = Memory(), parked: bool = False
 ) -> Policy:
     from spo.policy.engine import Engine
 
     _check_engine(memory)
-    return Engine.open(folder, eos_id, dtype)
+    return Engine.open(folder, end_ids, dtype)
 
 
 def _open_hf(
-    folder: Path, eos_id: int, dtype: str = "float32", memory: Memory = Memory(), parked: bool = False
+    folder: Path, end_ids: int | Sequence[int], dtype: str = "float32", memory: Memory = Memory(), parked: bool = False
 ) -> Policy:
     from spo.policy.hf import HfPolicy
 
-    return HfPolicy.open(folder, eos_id, dtype, memory, parked)
+    return HfPolicy.open(folder, end_ids, dtype, memory, parked)
 
 
 def _open_vllm(
-    folder: Path, eos_id: int, dtype: str = "float32", memory: Memory = Memory(), parked: bool = False
+    folder: Path, end_ids: int | Sequence[int], dtype: str = "float32", memory: Memory = Memory(), parked: bool = False
 ) -> Policy:
     from spo.policy.vllm import VllmPolicy
 
-    return VllmPolicy.open(folder, eos_id, dtype, memory, parked)
+    return VllmPolicy.open(folder, end_ids, dtype, memory, parked)
 
 
 def _check_engine(memory: Memory) -> None:
@@ -86,7 +92,7 @@ def _check_engine(memory: Memory) -> None:
         )
 
 
-#: name in config (`backend:`) -> opener(model folder, end-of-sequence id, dtype of products in `token_logprobs`,
+#: name in config (`backend:`) -> opener(model folder, ids that end a response, dtype of products in `token_logprobs`,
 #: memory, parked: a policy that never trains, such as the reference, is off the GPU where it is not needed)
 BACKENDS: dict[str, Callable[..., Policy]] = {"engine": _open_engine, "hf": _open_hf, "vllm": _open_vllm}
 

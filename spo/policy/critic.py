@@ -11,6 +11,7 @@ from torch.nn import functional as F
 
 from spo import store
 from spo.policy import forest, transformer
+from spo.policy.saving import save_tensors
 
 HEAD = ("value_head.weight", "value_head.bias")
 
@@ -45,22 +46,19 @@ class Critic:
         return self._weights
 
     def save(self, folder: Path) -> None:
-        from safetensors.torch import save_file
-
         folder.mkdir(parents=True, exist_ok=True)
         config = store.read_json(self.source / "config.json")
         # A model without head, in the words of transformers.
         config["architectures"] = [name.replace("ForCausalLM", "Model") for name in config.get("architectures", [])]
         store.write_json(folder / "config.json", config)
-        tensors = {name: tensor.detach().contiguous() for name, tensor in self._weights.items()}
-        save_file(tensors, folder / "model.safetensors", metadata={"format": "pt"})
+        save_tensors(self._weights, folder)
 
 
 def open_engine(folder: Path, seed: int, dtype: str = "float32") -> Critic:
     """A critic on the engine's backbone, with products in `dtype`; UserError as `Engine.open`."""
     from spo.policy.engine import Engine
 
-    engine = Engine.open(folder, eos_id=-1, dtype=dtype)
+    engine = Engine.open(folder, end_ids=(), dtype=dtype, head=False)
     geo = engine.geometry
     weights = {name: w for name, w in engine.weights().items() if name != "lm_head.weight" and name not in HEAD}
 

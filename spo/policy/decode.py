@@ -40,7 +40,7 @@ class Row:
 
 
 def decode(
-    weights: Weights, geo: Geometry, rows: Sequence[Row], sampling: Sampling, eos_id: int, batch_rows: int
+    weights: Weights, geo: Geometry, rows: Sequence[Row], sampling: Sampling, end_ids: Sequence[int], batch_rows: int
 ) -> list[Sample]:
     """One sample a row, `batch_rows` at a time, those with long prompts together."""
     decoder = fused.prepare(weights, geo, max(row.prefix + row.max_tokens for row in rows))
@@ -48,13 +48,15 @@ def decode(
     order = sorted(range(len(rows)), key=lambda i: -len(rows[i].prompt))
     for start in range(0, len(rows), batch_rows):
         batch = order[start : start + batch_rows]
-        samples = _decode(weights, decoder, [rows[i] for i in batch], sampling, eos_id)
+        samples = _decode(weights, decoder, [rows[i] for i in batch], sampling, end_ids)
         for i, sample in zip(batch, samples, strict=True):
             out[i] = sample
     return out
 
 
-def _decode(weights: Weights, decoder: Decoder, rows: Sequence[Row], sampling: Sampling, eos_id: int) -> list[Sample]:
+def _decode(
+    weights: Weights, decoder: Decoder, rows: Sequence[Row], sampling: Sampling, end_ids: Sequence[int]
+) -> list[Sample]:
     """Generate a response a row; `rows` are sorted by host prompt, longest first.
 
     Rows are independent, so what is in the batch is only a matter of speed. Row -1 is what idle places write to.
@@ -77,7 +79,7 @@ def _decode(weights: Weights, decoder: Decoder, rows: Sequence[Row], sampling: S
     for step in range(ids.shape[1]):
         chosen, chosen_logprobs = choose(logits, sampling, seeds.uniform(keys[live], step))
         ids[live, step], logprobs[live, step] = chosen.numpy(force=True), chosen_logprobs.numpy(force=True)
-        ended = (ids[live, step] == eos_id) & (live >= 0)
+        ended = np.isin(ids[live, step], end_ids) & (live >= 0)
         finished[live[ended]], lengths[live[ended]] = True, step + 1
         live = np.where(ended | (limits[live] <= step + 1), -1, live)
         going = np.flatnonzero(live >= 0)

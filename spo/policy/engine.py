@@ -7,7 +7,6 @@ GPU, `decode` does what PyTorch can.
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Sequence
 from ctypes import CDLL
 from pathlib import Path
@@ -16,11 +15,13 @@ import torch
 from torch import Tensor
 
 from spo.errors import UserError, short_of_memory
-from spo.policy import compiled, decode, forest, paged, transformer
+from spo.policy import compiled, decode, forest, paged, saving, transformer
+from spo.policy import weights as stored
 from spo.policy.checksum import checksum
 from spo.policy.decode import Row
 from spo.policy.known import Known
 from spo.policy.passes import Passes
+from spo.policy.sampling import as_ids
 from spo.policy.transformer import Geometry, Weights
 from spo.types import Request, Sample, Sampling
 
@@ -31,8 +32,10 @@ _BF16_STEP_TOKENS = 16
 class Engine:
     """A policy over a weight dictionary; parameters are float32 leaf tensors that an optimizer can update in place."""
 
-    def __init__(self, geo: Geometry, weights: Weights, eos_id: int, source: Path | None = None) -> None:
-        self.geometry, self.eos_id, self.source = geo, eos_id, source
+    def __init__(
+        self, geo: Geometry, weights: Weights, end_ids: int | Sequence[int], source: Path | None = None
+    ) -> None:
+        self.geometry, self.end_ids, self.source = geo, as_ids(end_ids), source
         #: Of activations and products in `token_logprobs`; parameters, gradients and log-probabilities stay float32.
         self.train_dtype = torch.float32
         self._weights = {name: tensor.detach().float().requires_grad_() for name, tensor in weights.items()}
@@ -61,20 +64,9 @@ class Engine:
         return _BF16_STEP_TOKENS if self.train_dtype == torch.bfloat16 else 1
 
     @classmethod
-    def open(cls, folder: Path, eos_id: int, dtype: str = "float32") -> Engine:
-        """Load `config.json` and `model.safetensors`, to train in `dtype`; UserError names what is missing."""
-        from safetensors.torch import load_file
-
-        path = folder / "model.safetensors"
-        geo = transformer.geometry(folder)
-        if not path.is_file():
-            raise UserError(
-                f"{path}: no such file: the engine reads one safetensors file; use `backend: hf` for shards"
-            )
-        weights = load_file(path)
-        if geo.tied:
-            weights.pop("lm_head.weight", None)
-        engine = cls(geo, weights, eos_id, folder)
+    def open(cls, folder: Path, end_ids: int | Sequence[int], dtype: str = "float32", head: bool = True) -> Engine:
+        """Load a model folder, to train in `dtype`; errors and `head` are those of `read_weights`."""
+        engine = cls(transformer.geometry(folder), stored.read_weights(folder, head), end_ids, folder)
         engine.train_in(dtype)
         return engine
 
@@ -82,15 +74,13 @@ class Engine:
         return self._weights
 
     def save(self, folder: Path) -> None:
-        from safetensors.torch import save_file
+        saving.save_tensors(self._weights, folder)
+        if self.source is not None:
+            saving.save_rest(self.source, folder, dtype="float32")
 
-        folder.mkdir(parents=True, exist_ok=True)
-        if self.source is not None and self.source != folder:
-            for path in sorted(self.source.glob("*.json")):
-                if path.name not in ("manifest.json",):
-                    shutil.copyfile(path, folder / path.name)
-        tensors = {name: tensor.detach().contiguous() for name, tensor in self._weights.items()}
-        save_file(tensors, folder / "model.safetensors", metadata={"format": "pt"})
+    def rehearse(self, folder: Path) -> None:
+        if self.source is not None:
+            saving.save_rest(self.source, folder, dtype="float32")
 
     def token_logprobs(self, input_ids: Tensor, temperature: float) -> tuple[Tensor, Tensor]:
         weights = {name: weight.to(self.train_dtype) for name, weight in self._weights.items()}
@@ -104,12 +94,12 @@ class Engine:
         remedy = f"lower context_tokens or, of a protocol, batch_rows (now {batch_rows})"
         with torch.inference_mode(), short_of_memory(remedy):
             if rows and kernels is None:
-                samples = decode.decode(self._weights, self.geometry, rows, sampling, self.eos_id, batch_rows)
+                samples = decode.decode(self._weights, self.geometry, rows, sampling, self.end_ids, batch_rows)
             elif rows:
                 known = self._known(kernels)
                 # What breaks off half way is nothing to build on.
                 kept, self._kept = self._kept, None
-                samples = paged.decode(known, rows, sampling, self.eos_id, batch_rows)
+                samples = paged.decode(known, rows, sampling, self.end_ids, batch_rows)
                 self._kept = None if known.too_large else kept
         out: list[list[Sample | None]] = [[None] * len(request.keys) for request in requests]
         for row, sample in zip(rows, samples, strict=True):

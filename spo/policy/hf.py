@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from functools import cached_property
@@ -13,22 +12,15 @@ import torch
 from torch import Tensor, nn
 
 from spo import seeds
-from spo.errors import UserError, short_of_memory
-from spo.policy import forest, forest_hf, head, transformer
+from spo.errors import Foreign, RunFailure, UserError, short_of_memory
+from spo.policy import forest, forest_hf, loading, saving, transformer
+from spo.policy import head as output
 from spo.policy.critic import Critic
-from spo.policy.sampling import choose
+from spo.policy.model_folder import check_weights
+from spo.policy.sampling import as_ids, choose
 from spo.prefixes import PADDING_ID
 from spo.settings import Memory
 from spo.types import Request, Sample, Sampling
-
-#: Of a tokenizer, as far as a folder has them.
-TOKENIZER_FILES = (
-    "tokenizer.json",
-    "tokenizer_config.json",
-    "special_tokens_map.json",
-    "added_tokens.json",
-    "vocab.json",
-)
 
 
 class HfPolicy:
@@ -41,7 +33,7 @@ class HfPolicy:
     def __init__(
         self,
         model: nn.Module,
-        eos_id: int,
+        end_ids: int | Sequence[int],
         source: Path,
         dtype: str = "float32",
         memory: Memory = Memory(),
@@ -49,7 +41,7 @@ class HfPolicy:
     ) -> None:
         """`parked`: the model never trains, and is on the processor but for `present` and `sample`."""
         self.device, self.memory = place(memory.device), memory
-        self.model, self.eos_id, self.source = model.to("cpu" if parked else self.device), eos_id, source
+        self.model, self.end_ids, self.source = model.to("cpu" if parked else self.device), as_ids(end_ids), source
         self.train_dtype = transformer.product_dtype(dtype, self.device)
         self._weights = dict(model.named_parameters())
         forest_hf.install(model)
@@ -57,32 +49,46 @@ class HfPolicy:
 
     @classmethod
     def open(
-        cls, folder: Path, eos_id: int, dtype: str = "float32", memory: Memory = Memory(), parked: bool = False
+        cls,
+        folder: Path,
+        end_ids: int | Sequence[int],
+        dtype: str = "float32",
+        memory: Memory = Memory(),
+        parked: bool = False,
+        head: bool = True,
     ) -> HfPolicy:
-        """Load a local model folder, to train in `dtype`; UserError if it is not one, or if there is no such device."""
-        if not (folder / "config.json").is_file():
-            raise UserError(f"{folder / 'config.json'}: no such file: {folder} is not a model folder")
+        """Load a local model folder, to train in `dtype`; raise UserError if it is not one, or has no such device.
+
+        `head`: see `check_weights`.
+        """
+        check_weights(folder, "hf", head)
         if memory.weights == "bfloat16" and dtype != "bfloat16":
             raise UserError(f"memory.weights: bfloat16 needs `dtype: bfloat16`; it is {dtype}")
         product = transformer.product_dtype(dtype, place(memory.device))
-        from transformers import AutoModelForCausalLM  # seconds, which a wrong key need not cost
-        from transformers.utils.logging import disable_progress_bar
-
-        disable_progress_bar()  # output goes to logs, and errors are one line
         kept = product if memory.weights == "bfloat16" else torch.float32
-        model = AutoModelForCausalLM.from_pretrained(folder, dtype=kept, attn_implementation="sdpa")
+        model = loading.load_causal(folder, kept, head)
         with short_of_memory("memory.device: the model does not fit there; use cpu, or memory.weights: bfloat16"):
-            return cls(model.eval(), eos_id, folder, dtype, memory, parked)
+            return cls(model.eval(), end_ids, folder, dtype, memory, parked)
 
     def weights(self) -> dict[str, Tensor]:
         return self._weights
 
     def save(self, folder: Path) -> None:
-        self.model.save_pretrained(folder, max_shard_size="1000GB")  # the workflow expects one file
-        # As they are: transformers 5 would write tokenizers anew in words of its own, and leave files out.
-        for name in TOKENIZER_FILES:
-            if self.source != folder and (self.source / name).is_file():
-                shutil.copyfile(self.source / name, folder / name)
+        with Foreign(folder, f"{saving.REMEDY}.", RunFailure):
+            self._save(folder)
+
+    def rehearse(self, folder: Path) -> None:
+        with Foreign(self.source, "A model trained from it could not be saved. Use another one."):
+            self._save(folder, state_dict={})
+
+    def _save(self, folder: Path, **options: dict[str, Tensor]) -> None:
+        from transformers import GenerationConfig
+
+        # The start's own is copied as it is: the library reads some that it refuses to write.
+        self.model.generation_config = GenerationConfig()
+        self.model.save_pretrained(folder, max_shard_size="1000GB", **options)  # the workflow expects one file
+        (folder / "generation_config.json").unlink(missing_ok=True)
+        saving.save_rest(self.source, folder, dtype=None)
 
     @contextmanager
     def present(self) -> Iterator[None]:
@@ -119,7 +125,7 @@ class HfPolicy:
         pairs = torch.stack((index[followed], ids[:, 1:][followed]))
         (sources, targets), place_of = torch.unique(pairs, dim=1, return_inverse=True)
         chunk = self.memory.head_chunk_tokens
-        found = head.token_logprobs(hidden[sources], self._head, targets, temperature, chunk, self.train_dtype)
+        found = output.token_logprobs(hidden[sources], self._head, targets, temperature, chunk, self.train_dtype)
         empty = torch.zeros(followed.shape, dtype=found[0].dtype, device=ids.device)
         return tuple(empty.masked_scatter(followed, numbers[place_of]) for numbers in found)
 
@@ -203,7 +209,7 @@ class HfPolicy:
             for row, token, logprob in zip(live, tokens.tolist(), chosen_logprobs.tolist(), strict=True):
                 ids[row].append(token)
                 logprobs[row].append(logprob)
-            finished[live] = tokens == self.eos_id
+            finished[live] = np.isin(tokens, self.end_ids)
             going = ~finished[live] & (limits[live] > step + 1)
             if not going.any():
                 break
@@ -228,7 +234,7 @@ def open_critic(folder: Path, seed: int, dtype: str = "float32", memory: Memory 
 
     Its head stays on the processor, as ids and values do.
     """
-    policy = HfPolicy.open(folder, -1, dtype, memory)
+    policy = HfPolicy.open(folder, (), dtype, memory, head=False)
     prefix = f"{policy.model.base_model_prefix}."
     weights = {name: weight for name, weight in policy.weights().items() if name.startswith(prefix)}
 

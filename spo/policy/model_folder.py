@@ -12,7 +12,7 @@ from spo import store
 from spo.errors import UserError
 from spo.policy import tensor_files
 from spo.policy.architecture import check_engine, expected_tensors, text_config
-from spo.policy.tensor_files import OTHER_WEIGHTS, WEIGHTS, Stored, read_object
+from spo.policy.tensor_files import OTHER_WEIGHTS, WEIGHTS, Stored, few, read_object
 
 #: Folders of a model whose files belong to it.
 _KEPT_FOLDERS = ("additional_chat_templates",)
@@ -26,7 +26,6 @@ _DOCUMENTS = ("LICENSE*", "NOTICE*", "*.md", "*.pdf", "*.ipynb", "USE_POLICY*")
 _DTYPES = ("F64", "F32", "F16", "BF16", "I64", "I32", "BOOL")
 #: Names of tensors that every loader ignores, since they follow from the config.
 _DERIVED = ("*.rotary_emb.inv_freq", "*.attn.bias", "*.attn.masked_bias")
-_SHOWN = 3
 
 
 @dataclass(frozen=True)
@@ -95,7 +94,7 @@ def check_weights(
     tensors = tensor_files.read_headers(files)
     absent = [name for name, _ in tensor_files.index_names(folder) if name not in tensors]
     if absent:
-        raise UserError(f"{folder}: the index names {_few(absent)}, which no file has. Download the model again.")
+        raise UserError(f"{folder}: the index names {few(absent)}, which no file has. Download the model again.")
     check_tensors(folder, config, tensors, head)
     return config, tensors
 
@@ -106,7 +105,7 @@ def check_tensors(folder: Path, config: Mapping[str, Any], tensors: Mapping[str,
     scales = [name for name in tensors if name.endswith(("_scale_inv", ".weight_scale", ".qweight", ".qzeros"))]
     if coded or scales:
         raise UserError(
-            f"{folder}: quantised weights ({_few(coded or scales)}) mean nothing without their scales. Use the "
+            f"{folder}: quantised weights ({few(coded or scales)}) mean nothing without their scales. Use the "
             "model in float32, bfloat16 or float16."
         )
     expected = expected_tensors(config, folder / "config.json")
@@ -119,7 +118,7 @@ def check_tensors(folder: Path, config: Mapping[str, Any], tensors: Mapping[str,
     missing = [name for name in expected if name not in tensors]
     if missing:
         raise UserError(
-            f"{folder}: the weights lack {_few(missing)}: {len(missing)} of {len(expected)} tensors that config.json "
+            f"{folder}: the weights lack {few(missing)}: {len(missing)} of {len(expected)} tensors that config.json "
             "describes. Download the model again, or correct config.json."
         )
     wrong = [name for name, shape in expected.items() if tensors[name].shape != shape]
@@ -133,7 +132,7 @@ def check_tensors(folder: Path, config: Mapping[str, Any], tensors: Mapping[str,
     others = [name for name in tensors if name not in expected and not _matches(name, ignored)]
     if others:
         raise UserError(
-            f"{folder}: the weights have {_few(others)}, which {config['model_type']} has no place for: they would be "
+            f"{folder}: the weights have {few(others)}, which {config['model_type']} has no place for: they would be "
             "ignored. Use weights of this architecture."
         )
 
@@ -278,8 +277,3 @@ def _files(folder: Path) -> list[Path]:
 
 def _matches(name: str, patterns: tuple[str, ...]) -> bool:
     return any(fnmatch.fnmatchcase(name, pattern) for pattern in patterns)
-
-
-def _few(names: list[str]) -> str:
-    more = f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
-    return ", ".join(names[:_SHOWN]) + more

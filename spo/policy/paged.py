@@ -48,9 +48,9 @@ class Live:
 class Decoding:
     """`rows` on their way: which wait, in order, which are being written, and what has been drawn."""
 
-    def __init__(self, known: Known, rows: Sequence[Row], sampling: Sampling, eos_id: int) -> None:
+    def __init__(self, known: Known, rows: Sequence[Row], sampling: Sampling, end_ids: Sequence[int]) -> None:
         self.known, self.passes, self.pool = known, known.passes, known.passes.pool
-        self.rows, self.sampling, self.eos_id, self.begun = rows, sampling, eos_id, 0
+        self.rows, self.sampling, self.end_ids, self.begun = rows, sampling, end_ids, 0
         self.keys = np.array([row.key for row in rows], np.uint64)
         self.prefixes = np.array([row.prefix for row in rows])
         self.limits = np.array([row.max_tokens for row in rows])
@@ -98,7 +98,7 @@ class Decoding:
         uniform = seeds.uniform(self.keys[live.row], live.written)
         tokens, logprobs = self.passes.draw(logits, self.sampling, uniform)
         self.drawn.append((live.row, tokens, logprobs))
-        at_end = tokens == self.eos_id
+        at_end = np.isin(tokens, self.end_ids)
         self.finished[live.row[at_end]] = True
         live = replace(live, tokens=tokens, written=live.written + 1)
         going = ~at_end & (live.written < self.limits[live.row])
@@ -123,13 +123,15 @@ class Decoding:
         return out
 
 
-def decode(known: Known, rows: Sequence[Row], sampling: Sampling, eos_id: int, batch_rows: int) -> list[Sample]:
+def decode(
+    known: Known, rows: Sequence[Row], sampling: Sampling, end_ids: Sequence[int], batch_rows: int
+) -> list[Sample]:
     """One sample a row, at most `batch_rows` being written at once; prompts of rows are in alphabetical order."""
     longest = max(row.prefix + row.max_tokens for row in rows)
     row_bytes = longest * known.passes.pool.page_bytes // PAGE_TOKENS
     batch_rows = min(batch_rows, max(_ENOUGH_ROWS, _WEIGHTS_READ * known.passes.weight_bytes // row_bytes))
     known.passes.make_room(longest, max(min(batch_rows, len(rows)), _PROMPT_TOKENS))
-    state = Decoding(known, rows, sampling, eos_id)
+    state = Decoding(known, rows, sampling, end_ids)
     while state.begun < len(rows) or len(state.live.row):
         places, waiting = batch_rows - len(state.live.row), len(rows) - state.begun
         if waiting and places >= min(waiting, _REFILL_SHARE * batch_rows):

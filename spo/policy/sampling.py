@@ -2,11 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 import torch
 from torch import Tensor
 
 from spo.types import Sampling
+
+
+def as_ids(ends: int | Sequence[int]) -> tuple[int, ...]:
+    """Return the ids that end a response as a tuple, also if there is one only.
+
+    >>> as_ids(2), as_ids([2, 7])
+    ((2,), (2, 7))
+    """
+    return (ends,) if isinstance(ends, int) else tuple(ends)
 
 
 def choose(logits: Tensor, sampling: Sampling, uniform: np.ndarray) -> tuple[Tensor, Tensor]:

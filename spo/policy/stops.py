@@ -40,6 +40,9 @@ class Stopping:
     def save(self, folder: Path) -> None:
         self.policy.save(folder)
 
+    def rehearse(self, folder: Path) -> None:
+        self.policy.rehearse(folder)
+
 
 def stopping(policy: Policy, decode: Decode, texts: Sequence[str]) -> Policy:
     """Return `policy` with responses that end before any of `texts`; the policy itself if there are none."""

@@ -13,8 +13,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from spo.errors import UserError
-from spo.policy.locate import special_ids
+from spo.errors import Foreign, UserError
+from spo.policy.model_folder import special_ids, tokenizer_size
 
 if TYPE_CHECKING:
     import tokenizers
@@ -40,6 +40,8 @@ class Tokenizer:
     eos_id: int
     pad_id: int
     unknown_id: int | None
+    #: A response ends at any of these; `eos_id` is the first of them.
+    end_ids: tuple[int, ...]
 
     @property
     def vocabulary_size(self) -> int:
@@ -61,8 +63,10 @@ class Tokenizer:
         return out
 
     def decode(self, ids: Iterable[int]) -> str:
-        """Text of `ids`, special tokens left out; the inverse of `encode` for generated and any BPE text."""
-        return self.backend.decode(list(ids), skip_special_tokens=True)
+        """Return the text of `ids` without special tokens and end tokens: the inverse of `encode` for generated and any
+        BPE text. Ids that only the model has, in the padding of its embeddings, are no text either.
+        """
+        return self.backend.decode([i for i in ids if i not in self.end_ids], skip_special_tokens=True)
 
     def with_written_specials(self) -> Tokenizer:
         """Return this tokenizer with special tokens counting as such where a text writes them out."""
@@ -165,17 +169,24 @@ def load(folder: Path) -> Tokenizer:
     """
     from tokenizers import Tokenizer as Backend
 
-    path = Path(folder) / "tokenizer.json"
-    if not path.is_file():
-        raise UserError(f"{path} does not exist; a model folder has a config.json, a tokenizer.json and safetensors")
-    backend = Backend.from_str(path.read_text(encoding="utf-8"))
+    folder = Path(folder)
+    path = folder / "tokenizer.json"
+    tokenizer_size(folder)
+    with Foreign(path, "Download it again."):
+        backend = Backend.from_str(path.read_text(encoding="utf-8"))
+        # Settings of whoever used it last: they would cut prompts, fill them up, or tokenise them at random.
+        backend.no_truncation()
+        backend.no_padding()
+        if getattr(backend.model, "dropout", None):
+            backend.model.dropout = None
     special = {token.content for token in backend.get_added_tokens_decoder().values()}
     if {EOS, PAD} <= special <= {EOS, PAD, UNKNOWN}:
-        return _wrap(backend)
-    eos_id, pad_id = special_ids(Path(folder))
-    if eos_id is None:
-        raise UserError(f"{Path(folder) / 'config.json'}: no eos_token_id, so that nothing says where responses end")
-    return Tokenizer(backend, eos_id=eos_id, pad_id=eos_id if pad_id is None else pad_id, unknown_id=None)
+        own = _wrap(backend)
+        # Before its config.json is written, and where others have added ends to it.
+        ends = special_ids(folder)[0] if (folder / "config.json").is_file() else ()
+        return replace(own, end_ids=tuple(dict.fromkeys((own.eos_id, *ends))))
+    ends, pad_id = special_ids(folder)
+    return Tokenizer(backend, ends[0], ends[0] if pad_id is None else pad_id, unknown_id=None, end_ids=ends)
 
 
 def _wrap(backend: tokenizers.Tokenizer, written: bool = False) -> Tokenizer:
@@ -184,4 +195,4 @@ def _wrap(backend: tokenizers.Tokenizer, written: bool = False) -> Tokenizer:
     if eos_id is None or pad_id is None:
         raise UserError(f"the tokenizer lacks {EOS} or {PAD}")
     backend.encode_special_tokens = not written
-    return Tokenizer(backend, eos_id=eos_id, pad_id=pad_id, unknown_id=backend.token_to_id(UNKNOWN))
+    return Tokenizer(backend, eos_id, pad_id, backend.token_to_id(UNKNOWN), end_ids=(eos_id,))

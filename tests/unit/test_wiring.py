@@ -22,7 +22,7 @@ def sentence_pieces() -> tokenizers.Tokenizer:
     backend.decoder = decoders.Sequence(
         [decoders.Replace("▁", " "), decoders.ByteFallback(), decoders.Fuse(), decoders.Strip(" ", 1, 0)]
     )
-    return tokenizers.Tokenizer(backend, eos_id=13, pad_id=13, unknown_id=None)
+    return tokenizers.Tokenizer(backend, eos_id=13, pad_id=13, unknown_id=None, end_ids=(13,))
 
 
 @pytest.mark.parametrize("build", [lambda: tokenizers.build_words([TEXT]), lambda: tokenizers.build_bpe([TEXT], 280)])

@@ -28,7 +28,7 @@ def folder(tmp_path_factory):
 
 def predict(folder, state, output, protocol=NUCLEUS, context_tokens=30, problems=None, policy=None):
     generate.run(
-        policy=policy or BACKENDS["engine"](folder, tokenizers.load(folder).eos_id),
+        policy=policy or BACKENDS["engine"](folder, tokenizers.load(folder).end_ids),
         problems=problems or tiny.problems(),
         encode=tiny.encoder(folder),
         protocol=protocol,
@@ -73,7 +73,7 @@ def test_a_response_that_the_token_limit_ends_is_truncated_at_every_context(fold
 
 def stopped(folder, stop: str):
     tokenizer = tokenizers.load(folder)
-    return stopping(BACKENDS["engine"](folder, tokenizer.eos_id), tokenizer.decode, [stop])
+    return stopping(BACKENDS["engine"](folder, tokenizer.end_ids), tokenizer.decode, [stop])
 
 
 @pytest.mark.parametrize("context", [9, 10, 11, 12, 14, 20])
@@ -106,7 +106,7 @@ def test_a_killed_generation_goes_on_at_the_next_part(folder, tmp_path):
                 raise KeyboardInterrupt
             return policy.sample(*arguments)
 
-    policy = BACKENDS["engine"](folder, tokenizers.load(folder).eos_id)
+    policy = BACKENDS["engine"](folder, tokenizers.load(folder).end_ids)
     with pytest.raises(KeyboardInterrupt):
         predict(folder, tmp_path / "b", tmp_path / "out.jsonl", policy=Dying())
     assert not (tmp_path / "out.jsonl").exists()

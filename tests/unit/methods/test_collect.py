@@ -33,7 +33,7 @@ def world(folder):
 
     def make(settings, iteration=1):
         return World(
-            policy=BACKENDS["engine"](folder, tokenizer.eos_id),
+            policy=BACKENDS["engine"](folder, tokenizer.end_ids),
             settings=settings,
             iteration=iteration,
             encode=tiny.encoder(folder),

@@ -28,7 +28,7 @@ def folder(tmp_path_factory):
 
 @pytest.fixture(scope="module", params=sorted(OPENERS))
 def policy(request, folder):
-    return OPENERS[request.param](folder, tokenizers.load(folder).eos_id)
+    return OPENERS[request.param](folder, tokenizers.load(folder).end_ids)
 
 
 @pytest.fixture(scope="module")
@@ -54,7 +54,7 @@ def test_greedy_tokens_equal_those_of_transformers(policy, judge):
             with torch.no_grad():
                 assert int(judge(torch.tensor([ids])).logits[0, -1].argmax()) == token
             ids.append(token)
-        assert sample.finished == (sample.response_ids[-1] == policy.eos_id)
+        assert sample.finished == (sample.response_ids[-1] in policy.end_ids)
         assert sample.finished or len(sample.response_ids) == request.max_response_tokens
 
 

@@ -76,7 +76,7 @@ def slowly(engine, request, key, sampling):
         token, logprob = choose(logits, sampling, seeds.uniform(np.array([key], np.uint64), t))
         ids.append(int(token))
         logprobs.append(float(logprob))
-        if ids[-1] == engine.eos_id:
+        if ids[-1] in engine.end_ids:
             break
     return tuple(ids[len(request.prompt_ids) :]), logprobs
 
@@ -86,7 +86,7 @@ def check(engine, requests, sampling=SAMPLING, **options):
         for key, sample in zip(request.keys, samples, strict=True):
             ids, logprobs = slowly(engine, request, key, sampling)
             assert sample.response_ids == ids
-            assert sample.finished == (ids[-1] == engine.eos_id)
+            assert sample.finished == (ids[-1] in engine.end_ids)
             np.testing.assert_allclose(sample.sampler_logprobs, logprobs, atol=1e-4, rtol=0)
 
 
@@ -140,7 +140,7 @@ def test_the_same_call_gives_the_same_bits(engines):
 
 def test_long_responses_whose_rows_end_at_different_times(engines):
     """More tokens than the cache has places at first, and rows that leave one by one, so that others move."""
-    endless = Engine(engines[2].geometry, engines[2].weights(), eos_id=-1)
+    endless = Engine(engines[2].geometry, engines[2].weights(), end_ids=())
     check(endless, [ask(HOST, 1, n) for n in range(1, 71, 6)] + [ask(OTHER, 2, 67)])
 
 
@@ -195,7 +195,7 @@ def test_bfloat16_training_passes_stay_near_those_in_float32(engines):
 
 def test_a_llama_with_biases_is_sent_to_the_other_backend(tmp_path):
     (tmp_path / "config.json").write_text(json.dumps({"model_type": "llama", "attention_bias": True}))
-    with pytest.raises(UserError, match="attention_bias: not supported by backend engine; use `backend: hf`"):
+    with pytest.raises(UserError, match="attention_bias: not supported by backend engine. Use `backend: hf`"):
         Engine.open(tmp_path, EOS)
 
 

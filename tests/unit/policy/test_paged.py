@@ -142,7 +142,7 @@ def test_rows_that_end_give_way_to_waiting_ones(opened, monkeypatch):
     monkeypatch.setattr(Decoding, "step", lambda self: (sizes.append(len(self.live.row)), step(self)))
     limits = np.random.default_rng(0).integers(3, 25, 60).tolist()
     engine = opened()
-    engine.eos_id = -1
+    engine.end_ids = ()
     engine.sample([ask(tokens(5, seed), 1, limit) for seed, limit in enumerate(limits)], SAMPLING, 4)
     # The first token of a row needs no step.
     assert sum(sizes) == sum(limits) - len(limits)

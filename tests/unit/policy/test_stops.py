@@ -78,7 +78,7 @@ def folder(tmp_path_factory):
 @pytest.mark.parametrize("backend", ["engine", "hf"])
 def test_samples_of_a_policy_are_those_without_stop_cut_short(folder, backend: str) -> None:
     tokenizer = tokenizers.load(folder)
-    policy = BACKENDS[backend](folder, tokenizer.eos_id)
+    policy = BACKENDS[backend](folder, tokenizer.end_ids)
     requests = [Request(tokenizer.encode(p.question + "\n"), (1, 2, 3, 4), 30) for p in tiny.problems(6)]
     plain = policy.sample(requests, Sampling())
     stopped = stopping(policy, tokenizer.decode, ("7", "3 1"))

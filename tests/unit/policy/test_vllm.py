@@ -53,12 +53,12 @@ def folder(tmp_path_factory):
 @pytest.fixture(scope="module")
 def policy(folder, needs_vllm):
     """Opened once, for starting vLLM takes seconds; whoever changes its weights puts them back."""
-    return BACKENDS["vllm"](folder, tokenizers.load(folder).eos_id)
+    return BACKENDS["vllm"](folder, tokenizers.load(folder).end_ids)
 
 
 @pytest.fixture(scope="module")
 def judge(folder):
-    return BACKENDS["hf"](folder, tokenizers.load(folder).eos_id)
+    return BACKENDS["hf"](folder, tokenizers.load(folder).end_ids)
 
 
 def texts(rows):
@@ -86,8 +86,8 @@ def test_a_response_ends_with_its_end_or_at_the_limit(policy):
     request = ask([5, 6, 7], 200, 6)
     samples = policy.sample([request], PLAIN)[0]
     for sample in samples:
-        assert sample.finished == (sample.response_ids[-1] == policy.eos_id)
-        assert policy.eos_id not in sample.response_ids[:-1]
+        assert sample.finished == (sample.response_ids[-1] in policy.end_ids)
+        assert set(policy.end_ids).isdisjoint(sample.response_ids[:-1])
         assert sample.finished or len(sample.response_ids) == 6
     assert {sample.finished for sample in samples} == {True, False}
 

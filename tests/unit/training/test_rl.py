@@ -151,7 +151,7 @@ def test_problems_with_long_prompts_are_left_out_of_training():
 
 def test_sampled_validation_stands_beside_the_greedy_one_and_repeats(folder):
     tokenizer = tokenizers.load(folder)
-    policy = BACKENDS["engine"](folder, tokenizer.eos_id)
+    policy = BACKENDS["engine"](folder, tokenizer.end_ids)
     asked = []
 
     def reward(problem, ids, finished):
