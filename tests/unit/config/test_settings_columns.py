@@ -95,7 +95,7 @@ def test_settings_are_resolved_through_all_layers(tmp_path: Path) -> None:
     [
         ({"make": "settings_table"}, "tables.hyper: give either `experiment`, for all of its methods, or `columns`"),
         ({"make": "settings_table", "experiment": "one", "columns": {"one": ["grpo"]}}, "tables.hyper: give either"),
-        ({"make": "settings_table", "columns": {"two": ["grpo"]}}, "tables.hyper.columns: unknown experiment two"),
+        ({"make": "settings_table", "columns": {"two": ["grpo"]}}, "tables.hyper.columns.two: unknown experiment two"),
         ({"make": "settings_table", "columns": {"one": ["gpro"]}}, "tables.hyper.columns.one: unknown method of that"),
         ({"make": "cost_table", "columns": {"one": ["grpo"]}}, "tables.hyper.columns: cost_table has no such columns"),
     ],
