@@ -112,7 +112,7 @@ class Padded:
         ids, width = input_ids.clamp(min=0), input_ids.shape[1] - 1
         inputs = torch.nn.functional.pad(ids[:, :-1], (0, -width % self.engine.round_to))
         hidden, _ = transformer.forward(weights, self.engine.geometry, inputs)
-        scaled = transformer.logits(weights, self.engine.geometry, hidden[:, :width]).float() / temperature
+        scaled = transformer.logits(weights, self.engine.geometry, hidden[:, :width]) / temperature
         logprobs = torch.log_softmax(scaled, dim=-1)
         entropy = -(logprobs.detach().exp() * logprobs.detach()).sum(dim=-1)
         return logprobs.gather(-1, ids[:, 1:, None]).squeeze(-1), entropy

@@ -64,7 +64,7 @@ def open_engine(folder: Path, seed: int, dtype: str = "float32") -> Critic:
 
     def hidden(input_ids: Tensor) -> tuple[Tensor, Tensor]:
         cast = {name: weight.to(engine.train_dtype) for name, weight in weights.items()}
-        found = forest.forest(input_ids, engine.round_to, engine.train_dtype)
+        found = forest.forest(input_ids, engine.round_to)
         last = transformer.forward_forest(cast, geo, found)
         return transformer.norm(last, cast["model.norm.weight"], geo), found.index
 

@@ -84,9 +84,9 @@ class Engine:
 
     def token_logprobs(self, input_ids: Tensor, temperature: float) -> tuple[Tensor, Tensor]:
         weights = {name: weight.to(self.train_dtype) for name, weight in self._weights.items()}
-        found = forest.forest(forest.contexts(input_ids), self.round_to, self.train_dtype)
+        found = forest.forest(forest.contexts(input_ids), self.round_to)
         hidden = transformer.forward_forest(weights, self.geometry, found)
-        scaled = transformer.logits(weights, self.geometry, hidden).float() / temperature
+        scaled = transformer.logits(weights, self.geometry, hidden) / temperature
         return forest.predictions(scaled, found.index, input_ids)
 
     def sample(self, requests: Sequence[Request], sampling: Sampling, batch_rows: int = 512) -> list[list[Sample]]:

@@ -13,6 +13,7 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from spo import prefixes
+from spo.policy.products import product, wide
 
 #: Tokens of a row whose attention is one product, or this share of the longest row if that is more and `_MAX_PRODUCTS`
 #: allow it. Fewer waste less on keys that a token must not see, more make fewer and larger products and gather a row's
@@ -20,8 +21,9 @@ from spo import prefixes
 _CHUNK_TOKENS, _CHUNK_SHARE = 64, 1 / 16
 #: Chunks go together if the shortest context is at least this share of the longest.
 _LIKE_LENGTH = 0.75
-#: Products of a query with a key, a head, in one go: what bounds the memory of a pass over long rows, and caches hold.
-_MAX_PRODUCTS = 1 << 20
+#: Products of a query with a key, per head, in one go, by type of device: they bound the memory of passes over long
+#: rows. The caches of a CPU hold so many; on a GPU, where every kernel launch costs time, more at once are faster.
+_MAX_PRODUCTS = {"cpu": 1 << 17, "cuda": 1 << 24}
 #: Longest context whose attention weights are kept for the backward pass; beyond, they are computed again.
 _KEPT_TOKENS = 512
 
@@ -55,10 +57,10 @@ class Forest(NamedTuple):
     """(N) int64: where the token stands among the queries of all chunks, one after another."""
 
 
-def forest(input_ids: Tensor, round_to: int = 1, dtype: torch.dtype = torch.float32) -> Forest:
+def forest(input_ids: Tensor, round_to: int = 1) -> Forest:
     """Find the distinct tokens of input_ids (B, L), right-padded with `prefixes.PADDING_ID`.
 
-    Their number and the sizes of chunks are rounded up to multiples of `round_to`; scores will be of `dtype`.
+    Their number and the sizes of chunks are rounded up to multiples of `round_to`.
 
     >>> found = forest(torch.tensor([[5, 6, 7], [5, 6, 8], [5, -1, -1]]))
     >>> found.ids.tolist(), found.positions.tolist(), found.index.tolist()
@@ -76,7 +78,7 @@ def forest(input_ids: Tensor, round_to: int = 1, dtype: torch.dtype = torch.floa
     owner = np.maximum.accumulate(np.where(own, np.arange(len(ids))[:, None], 0), axis=0)
     index = np.where(columns < ends[:, None], (np.cumsum(ends - starts) - ends)[owner] + columns, 0)
     spare = -int(own.sum()) % round_to
-    chunks = _chunks(index, starts, ends, round_to)
+    chunks = _chunks(index, starts, ends, round_to, _MAX_PRODUCTS.get(input_ids.device.type, _MAX_PRODUCTS["cuda"]))
     queries = np.concatenate([chunk[0].ravel() for chunk in chunks])
     slots = np.zeros(own.sum() + spare, np.int64)
     slots[queries[queries >= 0]] = np.flatnonzero(queries >= 0)
@@ -90,7 +92,7 @@ def forest(input_ids: Tensor, round_to: int = 1, dtype: torch.dtype = torch.floa
         ids=tensor(np.pad(ids[own], (0, spare))),
         positions=tensor(np.pad(np.nonzero(own)[1], (0, spare))),
         index=tensor(placed[:, : given.shape[1]]),
-        chunks=tuple(_with_hide(Chunks(tensor(q.clip(0)), tensor(k), tensor(s), None), dtype) for q, k, s in chunks),
+        chunks=tuple(_with_hide(Chunks(tensor(q.clip(0)), tensor(k), tensor(s), None)) for q, k, s in chunks),
         slots=tensor(slots),
     )
 
@@ -119,14 +121,14 @@ def predictions(logits: Tensor, index: Tensor, input_ids: Tensor) -> tuple[Tenso
 
 
 def _chunks(
-    index: np.ndarray, starts: np.ndarray, ends: np.ndarray, round_to: int
+    index: np.ndarray, starts: np.ndarray, ends: np.ndarray, round_to: int, max_products: int
 ) -> list[tuple[np.ndarray, np.ndarray, np.ndarray]]:
     """Queries (C, Q), -1 beyond the end of a stretch, keys (C, K) and starts (C) of each group of chunks.
 
     index (B, L) as in `Forest`; the columns [start, end) of a row are its own.
     """
     width = index.shape[1]
-    pieces = -(-(ends - starts) // max(_CHUNK_TOKENS, min(int(_CHUNK_SHARE * width), _MAX_PRODUCTS // width)))
+    pieces = -(-(ends - starts) // max(_CHUNK_TOKENS, min(int(_CHUNK_SHARE * width), max_products // width)))
     rows = np.repeat(np.arange(len(index)), pieces)
     piece = np.arange(len(rows)) - np.repeat(np.cumsum(pieces) - pieces, pieces)
     first, last = (starts[rows] + (ends - starts)[rows] * (piece + i) // pieces[rows] for i in (0, 1))
@@ -134,7 +136,7 @@ def _chunks(
     for group in _alike(first, last):
         most = _round_up(int((last - first)[group].max()), round_to)
         longest = _round_up(int(last[group].max()), round_to)
-        step = max(1, _MAX_PRODUCTS // (most * longest))
+        step = max(1, max_products // (most * longest))
         for start in range(0, len(group), step):
             part = group[start : start + step]
             at = first[part, None] + np.arange(most)
@@ -165,67 +167,72 @@ def _round_up(number: int, multiple: int) -> int:
     return -(-number // multiple) * multiple
 
 
-def _with_hide(chunk: Chunks, dtype: torch.dtype) -> Chunks:
-    return chunk if chunk.keys.shape[1] > _KEPT_TOKENS else chunk._replace(hide=_hide(chunk, dtype))
+def _with_hide(chunk: Chunks) -> Chunks:
+    return chunk if chunk.keys.shape[1] > _KEPT_TOKENS else chunk._replace(hide=_hide(chunk))
 
 
-def _hide(chunk: Chunks, dtype: torch.dtype) -> Tensor:
+def _hide(chunk: Chunks) -> Tensor:
     most, longest, device = chunk.queries.shape[1], chunk.keys.shape[1], chunk.keys.device
     at = chunk.starts[:, None] + torch.arange(most, device=device)
     later = torch.arange(longest, device=device) > at[..., None]
-    return torch.zeros(later.shape, dtype=dtype, device=device).masked_fill_(later, float("-inf"))
+    return torch.zeros(later.shape, device=device).masked_fill_(later, float("-inf"))
 
 
-def attend(q: Tensor, k: Tensor, v: Tensor, found: Forest) -> Tensor:
-    """Attention of each distinct token to itself and its history.
+def attend(q: Tensor, k: Tensor, v: Tensor, found: Forest, scale: float) -> Tensor:
+    """Attention of each distinct token to itself and its history: softmax(scale q k') v.
 
-    q (N, H, E), already divided by the root of E; k and v (N, G, E); (N, H * E). Weights of contexts up to
-    `_KEPT_TOKENS` are kept for the backward pass, others are computed again.
+    q (N, H, E), k and v (N, G, E); (N, H * E). Products are taken in the dtype of the arguments, or that of autocast;
+    attention logits, the mask, the softmax and its gradient in float32 at least, as `scaled_dot_product_attention` has
+    them: logits may be in the hundreds (the key biases of Qwen2), where bfloat16 tells only whole numbers apart.
+    Weights of contexts up to `_KEPT_TOKENS` are kept for the backward pass, others are computed again.
     """
     device = q.device.type
     dtype = torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else q.dtype
     with torch.autocast(device, enabled=False):  # which the backward pass would not know of
-        return _Attention.apply(q.to(dtype), k.to(dtype), v.to(dtype), found)
+        return _Attention.apply(q.to(dtype), k.to(dtype), v.to(dtype), found, scale)
 
 
 class _Attention(torch.autograd.Function):
-    """Scores are masked in place, and gradients of tokens that chunks have in common are added up where they belong:
+    """Logits are masked in place, and gradients of tokens that chunks have in common are added up where they belong:
     autograd would copy both."""
 
     @staticmethod
-    def forward(ctx: Any, q: Tensor, k: Tensor, v: Tensor, found: Forest) -> Tensor:
-        ctx.found, parts, kept, needed = found, [], [], any(ctx.needs_input_grad)
+    def forward(ctx: Any, q: Tensor, k: Tensor, v: Tensor, found: Forest, scale: float) -> Tensor:
+        ctx.found, ctx.scale, parts, kept, needed = found, scale, [], [], any(ctx.needs_input_grad)
         for chunk in found.chunks:
             queries, keys, values = _gather(q, k, v, chunk)
-            weights = _weights(queries, keys, chunk)
+            weights = _weights(queries, keys, chunk, scale).to(q.dtype)
             parts.append(_flat(weights @ values, chunk.queries))
             kept.append(weights if needed and chunk.keys.shape[1] <= _KEPT_TOKENS else None)
-        out = torch.cat(parts)
-        ctx.save_for_backward(q, k, v, out, *kept)
-        return out.index_select(0, found.slots)
+        ctx.save_for_backward(q, k, v, *kept)
+        return torch.cat(parts).index_select(0, found.slots)
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
-        """With weights P of values V, and O = P V: dV = P' dO, dP = dO V', dS = P (dP - sum of O dO)."""
-        q, k, v, out, *kept = ctx.saved_tensors
-        grad = torch.zeros_like(out).index_add_(0, ctx.found.slots, grad)
-        of_q, of_k, of_v = (torch.zeros_like(x, memory_format=torch.contiguous_format) for x in (q, k, v))
-        start = 0
+        """With weights P of values V, and O = P V: dV = P' dO, dP = dO V', dS = P (dP - sum of P dP).
+
+        A key has a gradient from each chunk that reads it, as many as rows begin with it: their sum is float32.
+        """
+        q, k, v, *kept = ctx.saved_tensors
+        places = sum(chunk.queries.numel() for chunk in ctx.found.chunks)
+        grad = grad.new_zeros(places, grad.shape[1]).index_add_(0, ctx.found.slots, grad)
+        of_q, of_k, of_v = (torch.zeros(x.shape, dtype=x.dtype, device=x.device) for x in (q, k, v))
+        of_k, of_v, start = of_k.to(wide(k.dtype)), of_v.to(wide(v.dtype)), 0
         for chunk, weights in zip(ctx.found.chunks, kept, strict=True):
             rows = slice(start, start + chunk.queries.numel())
             start = rows.stop
             queries, keys, values = _gather(q, k, v, chunk)
-            if weights is None:
-                weights = _weights(queries, keys, chunk)
-            of_out, part = (_grouped(x[rows].view(-1, *q.shape[1:]), chunk.queries, k.shape[1]) for x in (grad, out))
-            of_scores = of_out @ values.transpose(1, 2)
-            of_scores.sub_((of_out * part).sum(dim=-1, keepdim=True)).mul_(weights)
-            of_q.index_add_(0, chunk.queries.flatten(), _flat(of_scores @ keys, chunk.queries).view(-1, *q.shape[1:]))
-            for total, mixed, over in ((of_k, of_scores, queries), (of_v, weights, of_out)):
-                of_gathered = mixed.transpose(1, 2) @ over
-                total.index_add_(0, chunk.keys.flatten(), _flat(of_gathered, chunk.keys).view(-1, *k.shape[1:]))
-        return of_q, of_k, of_v, None
+            exact = _weights(queries, keys, chunk, ctx.scale) if weights is None else weights.to(wide(q.dtype))
+            weights = exact.to(q.dtype) if weights is None else weights
+            of_out = _grouped(grad[rows].view(-1, *q.shape[1:]), chunk.queries, k.shape[1])
+            of_scores = product(of_out, values.transpose(1, 2))
+            torch.ops.aten._softmax_backward_data.out(of_scores, exact, -1, exact.dtype, grad_input=of_scores)
+            of_scores = of_scores.to(q.dtype)
+            _add(of_q, chunk.queries, of_scores @ keys)
+            _add(of_k, chunk.keys, of_scores.transpose(1, 2) @ queries)
+            _add(of_v, chunk.keys, weights.transpose(1, 2) @ of_out)
+        return of_q.mul_(ctx.scale), of_k.mul_(ctx.scale).to(k.dtype), of_v.to(v.dtype), None, None
 
 
 def _gather(q: Tensor, k: Tensor, v: Tensor, chunk: Chunks) -> tuple[Tensor, Tensor, Tensor]:
@@ -248,10 +255,16 @@ def _flat(x: Tensor, tokens: Tensor) -> Tensor:
     return x.view(count, -1, most, x.shape[1] // most, x.shape[-1]).transpose(1, 2).reshape(count * most, -1)
 
 
-def _weights(queries: Tensor, keys: Tensor, chunk: Chunks) -> Tensor:
-    """(C G, Q H / G, K): what each query gives to each key; 0 where the key comes later."""
+def _add(total: Tensor, tokens: Tensor, part: Tensor) -> None:
+    """Add to total (N, X, E) what `part` (C G, T X / G, E) has for tokens (C, T)."""
+    total.index_add_(0, tokens.flatten(), _flat(part, tokens).view(-1, *total.shape[1:]).to(total.dtype))
+
+
+def _weights(queries: Tensor, keys: Tensor, chunk: Chunks, scale: float) -> Tensor:
+    """(C G, Q H / G, K), float32 at least: what each query gives to each key; 0 where the key comes later."""
     (count, most), longest = chunk.queries.shape, chunk.keys.shape[1]
-    hide = _hide(chunk, queries.dtype) if chunk.hide is None else chunk.hide
-    scores = queries @ keys.transpose(1, 2)
-    scores.view(count, -1, most, queries.shape[1] // most, longest).add_(hide[:, None, :, None])
-    return scores.softmax(dim=-1)
+    hide = _hide(chunk) if chunk.hide is None else chunk.hide
+    scores = product(queries, keys.transpose(1, 2))
+    parts = scores.view(count, -1, most, queries.shape[1] // most, longest)
+    torch.add(hide[:, None, :, None], parts, alpha=scale, out=parts)
+    return torch.softmax(scores, dim=-1, out=scores)

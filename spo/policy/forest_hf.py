@@ -56,4 +56,4 @@ def _attention(
     if found is None:
         return sdpa_attention_forward(module, query, key, value, attention_mask, **options)
     q, k, v = (x.squeeze(0).transpose(0, 1) for x in (query, key, value))
-    return attend(q * options["scaling"], k, v, found).view(1, *q.shape), None
+    return attend(q, k, v, found, options["scaling"]).view(1, *q.shape), None

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from functools import cached_property
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -17,10 +18,14 @@ from spo.policy import forest, forest_hf, loading, saving, transformer
 from spo.policy import head as output
 from spo.policy.critic import Critic
 from spo.policy.model_folder import check_weights
+from spo.policy.products import product
 from spo.policy.sampling import as_ids, choose
 from spo.prefixes import PADDING_ID
 from spo.settings import Memory
 from spo.types import Request, Sample, Sampling
+
+if TYPE_CHECKING:
+    from transformers import Cache
 
 
 class HfPolicy:
@@ -201,9 +206,7 @@ class HfPolicy:
         live, cache = np.arange(len(jobs)), DynamicCache()
         for step in range(int(limits.max())):
             positions = (mask.cumsum(dim=-1) - 1).clamp(min=0)[:, -inputs.shape[1] :]
-            logits = self.model(
-                input_ids=inputs, attention_mask=mask, position_ids=positions, past_key_values=cache, use_cache=True
-            ).logits[:, -1]
+            logits = self._last_logits(inputs, mask, positions, cache)
             chosen, chosen_logprobs = choose(logits, sampling, seeds.uniform(keys[live], step))
             tokens = chosen.numpy(force=True)
             for row, token, logprob in zip(live, tokens.tolist(), chosen_logprobs.tolist(), strict=True):
@@ -220,6 +223,16 @@ class HfPolicy:
             inputs = chosen[kept].unsqueeze(-1)
             mask = torch.cat((mask[kept], mask.new_ones(len(kept), 1)), dim=-1)
         return [Sample(tuple(ids[i]), tuple(logprobs[i]), bool(finished[i])) for i in range(len(jobs))]
+
+    def _last_logits(self, inputs: Tensor, mask: Tensor, positions: Tensor, cache: Cache) -> Tensor:
+        """Logits (R, V) after the last of inputs (R, L), float32 where the head is one product."""
+        module = self.model if self._head is None else self.model.base_model
+        out = module(
+            input_ids=inputs, attention_mask=mask, position_ids=positions, past_key_values=cache, use_cache=True
+        )
+        if self._head is None:
+            return out.logits[:, -1]
+        return product(out.last_hidden_state[:, -1], self._head.t())
 
 
 def place(device: str) -> torch.device:

@@ -16,6 +16,7 @@ from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
 
 from spo.errors import UserError
+from spo.policy import products
 from spo.policy.architecture import check_engine, head_size, key_heads, positive, rope_parameters
 from spo.policy.forest import Forest
 from spo.policy.forest import attend as attend_history
@@ -210,9 +211,10 @@ class _Unit(torch.autograd.Function):
 
 
 def logits(weights: Weights, geo: Geometry, hidden: Tensor) -> Tensor:
-    """Last hidden states (..., D) -> logits (..., V)."""
+    """Return logits (..., V), float32 at least, from last hidden states (..., D)."""
     head = weights["model.embed_tokens.weight"] if geo.tied else weights["lm_head.weight"]
-    return F.linear(norm(hidden, weights["model.norm.weight"], geo), head)
+    normed = norm(hidden, weights["model.norm.weight"], geo)
+    return products.linear(normed.flatten(0, -2), head).unflatten(0, hidden.shape[:-1])
 
 
 def forward(
@@ -236,7 +238,7 @@ def forward(
 def forward_forest(weights: Weights, geo: Geometry, found: Forest) -> Tensor:
     """Hidden states (N, D) of distinct tokens before the final norm."""
     hidden = F.embedding(found.ids, weights["model.embed_tokens.weight"])
-    rotated = geo.heads + geo.kv_heads
+    rotated, scale = geo.heads + geo.kv_heads, geo.head_size**-0.5
     # Contiguous, so that a product with all heads is one loop.
     turns = torch.complex(*rope(geo, found.positions)).unsqueeze(1).expand(-1, rotated, -1).contiguous()
     for layer in range(geo.layers):
@@ -244,19 +246,19 @@ def forward_forest(weights: Weights, geo: Geometry, found: Forest) -> Tensor:
         heads = F.linear(normed, *_joint_projection(weights, geo, layer)).unflatten(-1, (-1, geo.head_size))
         pairs = torch.view_as_complex(heads[:, :rotated].float().unflatten(-1, (-1, 2)))
         q, k = torch.view_as_real(pairs * turns).flatten(-2).to(heads.dtype).split((geo.heads, geo.kv_heads), dim=1)
-        hidden = feed_forward(weights, geo, layer, hidden, attend_history(q, k, heads[:, rotated:], found))
+        hidden = feed_forward(weights, geo, layer, hidden, attend_history(q, k, heads[:, rotated:], found, scale))
     return hidden
 
 
 def _joint_projection(weights: Weights, geo: Geometry, layer: int) -> tuple[Tensor, Tensor | None]:
-    """Weight and bias that give queries, keys and values at once: queries divided by the root of E, and the two halves
-    of each head of queries and keys interleaved, as pairs that rotate like complex numbers."""
+    """Weight and bias that give queries, keys and values at once: the two halves of each head of queries and keys are
+    interleaved, as pairs that rotate like complex numbers."""
 
     def joint(part: str) -> Tensor | None:
         q, k, v = (weights.get(f"model.layers.{layer}.self_attn.{name}_proj.{part}") for name in "qkv")
         if q is None:
             return None
-        rotating = torch.cat((q * geo.head_size**-0.5, k)).unflatten(0, (-1, 2, geo.head_size // 2))
+        rotating = torch.cat((q, k)).unflatten(0, (-1, 2, geo.head_size // 2))
         return torch.cat((rotating.transpose(1, 2).flatten(0, 2), v))
 
     return joint("weight"), joint("bias")
@@ -265,12 +267,12 @@ def _joint_projection(weights: Weights, geo: Geometry, layer: int) -> tuple[Tens
 def attend(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
     """Causal attention of q (B, H, L, E) over k and v (B, G, L, E): (B, H, L, E).
 
-    Up to `_PLAIN_TOKENS` by plain products, in which the query heads of one key head share one matrix: twice as fast
-    on a CPU in bfloat16, forward and backward, as the fused kernel, which longer sequences need for its memory.
+    In float32 up to `_PLAIN_TOKENS` by plain products, in which the query heads of one key head share one matrix: the
+    fused kernel is slower on a CPU. Longer sequences need it for its memory, bfloat16 for its float32 attention logits.
     """
     batch, heads, length, size = q.shape
     group = heads // k.shape[1]
-    if length > _PLAIN_TOKENS:
+    if length > _PLAIN_TOKENS or q.dtype == torch.bfloat16:
         k, v = (x.repeat_interleave(group, dim=1) for x in (k, v))
         return F.scaled_dot_product_attention(q, k, v, is_causal=True)
     hide = torch.full((length, length), float("-inf"), dtype=q.dtype, device=q.device).triu(1)

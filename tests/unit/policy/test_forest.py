@@ -94,11 +94,12 @@ def test_gradients_of_attention_are_its_differences(kept_tokens, round_to, monke
     monkeypatch.setattr(forest, "_KEPT_TOKENS", kept_tokens)
     monkeypatch.setattr(forest, "_CHUNK_TOKENS", 2)
     rows = torch.tensor([[5, 6, 7, 8, 9], [5, 6, 7, 8, 4], [5, 6, 3, PAD, PAD]])
-    found = forest.forest(rows, round_to, torch.float64)
+    found = forest.forest(rows, round_to)
     generator = torch.Generator().manual_seed(0)
     heads = [torch.randn(len(found.ids), n, 3, dtype=torch.float64, generator=generator) for n in (4, 2, 2)]
     assert len(found.chunks) > 1
-    assert torch.autograd.gradcheck(lambda q, k, v: forest.attend(q, k, v, found), [x.requires_grad_() for x in heads])
+    given = [x.requires_grad_() for x in heads]
+    assert torch.autograd.gradcheck(lambda q, k, v: forest.attend(q, k, v, found, 0.6), given)
 
 
 def test_gradients_of_the_norm_are_its_differences():
