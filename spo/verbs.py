@@ -122,13 +122,13 @@ def _train(options: argparse.Namespace) -> None:
     policy = opened(options.model, tokenizer.end_ids, settings.dtype, settings.memory)
     # Two samplers round differently, and a run that went from one to the other could not be repeated.
     sampler = getattr(policy, "sampler", None)
-    if ranks.first():
-        _rehearse(policy, options.state)
     policy, reference = stopping(policy, tokenizer.decode, settings.stop_texts), None
     if rl.opens_reference(settings):
         reference = opened(options.model, tokenizer.end_ids, settings.dtype, settings.memory, parked=True)
     if settings.credit.kind == "critic":
         critic = CRITICS[settings.backend](options.model, settings.seed, settings.dtype, settings.memory)
+    if ranks.first():
+        _rehearse([policy, critic] if critic is not None else [policy], options.state)
     files = {split: options.data / f"{split}.jsonl" for split in ("train", "validation")}
     problems = {split: data.load_problems(path) for split, path in files.items()}
     shown = wiring.first_prompt(tokenizer, dataset, (problem.question for problem in problems["train"]), options.model)
@@ -166,11 +166,13 @@ def _train(options: argparse.Namespace) -> None:
     store.write_text(options.output / "model" / "README.md", card)
 
 
-def _rehearse(policy, state: Path) -> None:
+def _rehearse(models: Sequence, state: Path) -> None:
     """Write what is saved beside the weights, and remove it: what cannot be saved shows before anything is trained."""
-    shutil.rmtree(state / "rehearsal", ignore_errors=True)
-    policy.rehearse(state / "rehearsal")
-    shutil.rmtree(state / "rehearsal", ignore_errors=True)
+    try:
+        for model in models:
+            model.rehearse(state / "rehearsal")
+    finally:
+        shutil.rmtree(state / "rehearsal", ignore_errors=True)
 
 
 def generate(options: argparse.Namespace) -> None:

@@ -59,6 +59,9 @@ class ValueModel(Protocol):
     def save(self, folder: Path) -> None:
         """Write `config.json` and `model.safetensors`, which the opener in `CRITICS` reads again."""
 
+    def rehearse(self, folder: Path) -> None:
+        """Write into `folder` all that `save` writes beside the weights."""
+
 
 def _open_engine(
     folder: Path, end_ids: int | Sequence[int], dtype: str = "float32", memory: Memory = Memory(), parked: bool = False

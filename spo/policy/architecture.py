@@ -33,6 +33,9 @@ _WITHOUT_INFLUENCE += ("decoder_start_token_id", "tokenizer_class", "max_length"
 _WITHOUT_INFLUENCE += ("top_p", "typical_p", "num_beams", "num_beam_groups", "num_return_sequences", "length_penalty")
 _WITHOUT_INFLUENCE += ("repetition_penalty", "diversity_penalty", "return_dict_in_generate", "tie_encoder_decoder")
 _WITHOUT_INFLUENCE += ("torchscript", "is_decoder", "max_sequence_length", "model_max_length", "initializer_factor")
+_WITHOUT_INFLUENCE += ("do_sample", "early_stopping", "no_repeat_ngram_size", "bad_words_ids", "max_new_tokens")
+_WITHOUT_INFLUENCE += ("task_specific_params", "tf_legacy_loss", "use_bfloat16", "gradient_checkpointing", "seq_length")
+_WITHOUT_INFLUENCE += ("is_llama_config", "transformers.js_config", "unsloth_fixed", "use_flash_attn")
 #: Of qwen2 alone, where `use_sliding_window` decides whether they count.
 _QWEN2 = ("sliding_window", "max_window_layers")
 
@@ -60,6 +63,11 @@ def expected_tensors(config: Mapping[str, Any], path: Path) -> dict[str, tuple[i
     sizes = {key: positive(config, key, path) for key in _SIZES}
     width, inner, heads = sizes["hidden_size"], sizes["intermediate_size"], sizes["num_attention_heads"]
     head, kv_heads = head_size(config, path), key_heads(config, path)
+    if heads % kv_heads:
+        raise UserError(
+            f"{path}: num_key_value_heads: {kv_heads} does not divide num_attention_heads, {heads}. Use the "
+            "config.json of the model."
+        )
     rows = {"q": heads * head, "k": kv_heads * head, "v": kv_heads * head}
     biased = family in ("llama", "qwen3") and bool(config.get("attention_bias"))
     out = {"model.embed_tokens.weight": (sizes["vocab_size"], width)}
@@ -112,6 +120,8 @@ def rope_parameters(config: Mapping[str, Any]) -> dict[str, Any]:
     found = dict(config.get("rope_scaling") or config.get("rope_parameters") or {})
     kind = found.pop("rope_type", None) or found.pop("type", None) or "default"
     found.pop("type", None)
+    if found.get("partial_rotary_factor") in (None, 1):
+        found.pop("partial_rotary_factor", None)
     theta = found.pop("rope_theta", None) or config.get("rope_theta") or 10000.0
     return {"rope_type": kind, "rope_theta": theta, **found}
 
@@ -139,9 +149,11 @@ def check_engine(config: Mapping[str, Any], path: Path) -> None:
             raise _refused(path, key, "not supported")
     known = {*_COMPUTED, *_WITHOUT_INFLUENCE, *(_QWEN2 if family == "qwen2" else ())}
     for key, value in config.items():
-        off = isinstance(value, str) or value in (None, 0, 1.0, [], {})
+        off = isinstance(value, str) or (value is not True and value in (None, 0, 1.0, [], {}))
         if key not in known and not key.startswith("_") and not off:
             raise _refused(path, key, "not known")
+    if head_size(config, path) % 2:
+        raise _refused(path, "head_dim", "an odd number is not supported")
     for key in ("rms_norm_eps", "rope_theta"):
         value = rope["rope_theta"] if key == "rope_theta" else config.get(key, 1e-6)
         if isinstance(value, bool) or not isinstance(value, int | float) or not value > 0:

@@ -9,9 +9,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from spo import store
 from spo.policy import forest, transformer
-from spo.policy.saving import save_tensors
+from spo.policy.saving import save_tensors, write_config
+from spo.policy.tensor_files import read_object
 
 HEAD = ("value_head.weight", "value_head.bias")
 
@@ -46,12 +46,16 @@ class Critic:
         return self._weights
 
     def save(self, folder: Path) -> None:
-        folder.mkdir(parents=True, exist_ok=True)
-        config = store.read_json(self.source / "config.json")
-        # A model without head, in the words of transformers.
-        config["architectures"] = [name.replace("ForCausalLM", "Model") for name in config.get("architectures", [])]
-        store.write_json(folder / "config.json", config)
+        self.rehearse(folder)
         save_tensors(self._weights, folder)
+
+    def rehearse(self, folder: Path) -> None:
+        """Write into `folder` all that `save` writes beside the weights."""
+        folder.mkdir(parents=True, exist_ok=True)
+        config = read_object(self.source / "config.json")
+        # A model without head, in the words of transformers.
+        config["architectures"] = [name.replace("ForCausalLM", "Model") for name in config.get("architectures") or []]
+        write_config(folder / "config.json", config)
 
 
 def open_engine(folder: Path, seed: int, dtype: str = "float32") -> Critic:

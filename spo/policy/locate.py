@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from spo.errors import Foreign, UserError
+from spo.policy.architecture import text_config
 from spo.policy.model_folder import read_config
 from spo.policy.tensor_files import OTHER_WEIGHTS
 
@@ -39,7 +40,7 @@ def locate(model: Path) -> Path:
 
 def check_context(folder: Path, tokens: int, key: str) -> None:
     """Raise UserError if a model has fewer positions than a context of `tokens`, which the config gives at `key`."""
-    limit = read_config(folder).get("max_position_embeddings")
+    limit = text_config(read_config(folder)).get("max_position_embeddings")
     if isinstance(limit, int) and tokens > limit:
         raise UserError(f"{key}: {tokens}, but {folder / 'config.json'} has max_position_embeddings {limit}")
 

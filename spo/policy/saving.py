@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from torch import Tensor
 
@@ -24,6 +26,11 @@ def save_tensors(weights: Mapping[str, Tensor], folder: Path) -> None:
     tensors = {name: tensor.detach().contiguous() for name, tensor in weights.items()}
     with Foreign(folder / "model.safetensors", f"{REMEDY}.", RunFailure):
         save_file(tensors, folder / "model.safetensors", metadata={"format": "pt"})
+
+
+def write_config(path: Path, config: Mapping[str, Any]) -> None:
+    """Write a config.json, in which NaN and Infinity may occur, as in those that transformers writes."""
+    store.write_text(path, json.dumps(config, indent=2) + "\n")
 
 
 def save_rest(source: Path, folder: Path, dtype: str | None) -> None:
@@ -46,7 +53,7 @@ def save_rest(source: Path, folder: Path, dtype: str | None) -> None:
             if isinstance(part, dict):
                 part.pop("torch_dtype", None)
                 part["dtype"] = dtype
-        store.write_json(folder / "config.json", config)
+        write_config(folder / "config.json", config)
     if not (folder / "generation_config.json").is_file():
         ends, pad = model_folder.special_ids(source)
         padding = {} if pad is None else {"pad_token_id": pad}

@@ -76,9 +76,17 @@ def halve(folder: Path) -> None:
     (folder / "config.json").write_text(json.dumps(config | {"torch_dtype": "bfloat16"}))
 
 
+def only_head(folder: Path) -> None:
+    """Store a tied matrix under the name of the head alone."""
+    weights = load_file(folder / "model.safetensors")
+    weights["lm_head.weight"] = weights.pop("model.embed_tokens.weight")
+    save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
+
+
 STARTS = {
     "as it is": lambda folder: None,
     "untied": untie,
+    "tied under the other name": only_head,
     "sharded": shard,
     "bin": pickle,
     "bin tied": lambda folder: pickle(folder, tied=True),
@@ -343,6 +351,17 @@ def test_critics_open_policies_and_what_they_saved(folder: Path, backend: str, s
     critic.save(folder.parent / "critic")
     again = CRITICS[backend](folder.parent / "critic", 4)
     torch.testing.assert_close(again.values(ROWS), critic.values(ROWS))
+
+
+def test_save_keeps_numbers_that_json_does_not_have(folder: Path, backend: str) -> None:
+    """Python writes Infinity and NaN into the config.json of some models, and reads them."""
+    edit(folder / "config.json", _limits=[0.0, float("inf")])
+    for name, model in (("policy", BACKENDS[backend](folder, 1)), ("critic", CRITICS[backend](folder, 1))):
+        model.rehearse(folder.parent / "rehearsal")
+        model.save(folder.parent / name)
+        limits = json.loads((folder.parent / name / "config.json").read_text())["_limits"]
+        # transformers has a form of its own for them.
+        assert limits in ([0.0, float("inf")], [0.0, {"__float__": "Infinity"}])
 
 
 def test_a_copy_of_a_trained_folder_is_a_start(folder: Path, backend: str) -> None:

@@ -146,11 +146,30 @@ def test_check_model_folder_refuses_quantised_models_for_every_backend(folder: P
         ({"final_logit_softcapping": 30.0}, "final_logit_softcapping"),
         ({"logit_scale": 0.0625}, "logit_scale"),
         ({"num_experts": 8}, "num_experts"),
+        ({"head_dim": 7}, "head_dim"),
+        ({"rope_interleaved": True}, "rope_interleaved"),
     ],
 )
 def test_check_model_folder_refuses_what_the_engine_would_not_compute(folder: Path, keys: dict, named: str) -> None:
     edit(folder / "config.json", **keys)
     with pytest.raises(UserError, match=rf"config.json: {named}: .* by backend engine. Use `backend: hf`\.$"):
+        check_model_folder(folder, "engine")
+
+
+def test_check_model_folder_wants_whole_groups_of_heads(folder: Path) -> None:
+    edit(folder / "config.json", num_key_value_heads=3)
+    with pytest.raises(UserError, match=r"num_key_value_heads: 3 does not divide num_attention_heads, 4"):
+        check_model_folder(folder)
+
+
+def test_check_model_folder_takes_the_configs_of_models_of_the_field(folder: Path) -> None:
+    """Keys that config.json of R1-Distill-Qwen, SmolLM2 and models of transformers 5 have beside the sizes."""
+    r1 = {"attention_dropout": 0.0, "use_mrope": False, "use_sliding_window": False, "sliding_window": 4096}
+    smol = {"is_llama_config": True, "rope_interleaved": False, "pretraining_tp": 1, "rope_scaling": None}
+    smol |= {"transformers.js_config": {"kv_cache_dtype": {"fp16": "float16"}}, "torch_dtype": "bfloat16"}
+    new = {"rope_parameters": {"rope_type": "default", "rope_theta": 10000.0, "partial_rotary_factor": 1.0}}
+    for keys in (r1, smol, new):
+        edit(folder / "config.json", **keys)
         check_model_folder(folder, "engine")
 
 
