@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -165,7 +166,7 @@ def _from_hub(part: Part, configuration: str | None, read: Callable[[Row], objec
     remedy = (
         "Give a folder of JSON lines with `path:`, or download it where there is a network and set HF_HUB_OFFLINE=1."
     )
-    with Foreign(f"{part.hub} cannot be read from the hub", remedy):
+    with Foreign(f"{part.hub} cannot be read from the hub", remedy), _no_proxies_offline():
         rows = list(datasets.load_dataset(part.hub, configuration, split=part.split, revision=revision))
     for index, row in enumerate(rows):
         try:
@@ -173,6 +174,19 @@ def _from_hub(part: Part, configuration: str | None, read: Callable[[Row], objec
         except ValueError as error:
             raise UserError(f"{part.hub} {part.split} row {index}: {error}") from None
     return rows
+
+
+@contextmanager
+def _no_proxies_offline() -> Iterator[None]:
+    """Hide proxies while the hub is offline: its library prepares them, and fails if it lacks theirs."""
+    offline = os.environ.get("HF_HUB_OFFLINE", "").upper() in ("1", "ON", "YES", "TRUE")
+    hidden = {name: os.environ[name] for name in os.environ if offline and name.lower().endswith("_proxy")}
+    for name in hidden:
+        del os.environ[name]
+    try:
+        yield
+    finally:
+        os.environ.update(hidden)
 
 
 # ---- rows ------------------------------------------------------------------------------------------------------------

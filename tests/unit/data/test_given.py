@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import gzip
 import json
+import os
 from pathlib import Path
 
 import pytest
@@ -296,3 +297,30 @@ def test_real_evaluation_sets(source, count, data_folder):
     splits = DATASETS[source](settings, source)
     assert [len(items) for items in splits.problems().values()] == [0, 0, count]
     assert all(problem.answer for problem in splits.test)
+
+
+@pytest.mark.parametrize("error", [ImportError("Using SOCKS proxy\n no socksio."), RuntimeError("x"), Exception("x")])
+def test_prepare_gives_one_line_for_whatever_the_hubs_library_raises(monkeypatch, error):
+    def refuse(*_: object, **__: object) -> None:
+        raise error
+
+    monkeypatch.setattr("datasets.load_dataset", refuse)
+    with pytest.raises(UserError, match=r"^openai/gsm8k cannot be read from the hub: .*`path:`") as caught:
+        DATASETS["gsm8k"](Dataset(source="gsm8k", grader="gsm8k"), "g")
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(("offline", "seen"), [("1", False), ("0", True)])
+def test_prepare_hides_proxies_that_an_offline_hub_does_not_need(monkeypatch, offline, seen):
+    monkeypatch.setenv("ALL_PROXY", "socks5://127.0.0.1:9")
+    monkeypatch.setenv("HF_HUB_OFFLINE", offline)
+    found = []
+
+    def look(*_: object, **__: object) -> None:
+        found.append("ALL_PROXY" in os.environ)
+        raise OSError("offline")
+
+    monkeypatch.setattr("datasets.load_dataset", look)
+    with pytest.raises(UserError):
+        DATASETS["gsm8k"](Dataset(source="gsm8k", grader="gsm8k"), "g")
+    assert found == [seen] and os.environ["ALL_PROXY"] == "socks5://127.0.0.1:9"
