@@ -14,7 +14,7 @@ from spo.methods.report import mismatch
 from spo.methods.score import score
 from spo.policy import Policy, ValueModel
 from spo.settings import Train
-from spo.types import Episode, Problem, Request, Sample, Trajectory
+from spo.types import Episode, Problem, Request, Sample, Sampling, Trajectory
 
 #: (iteration that made it, Episode): what a method keeps for later iterations; saved with every checkpoint.
 Memory = tuple[tuple[int, Episode], ...]
@@ -62,7 +62,8 @@ class World:
     """One iteration's surroundings.
 
     `encode` turns a problem into prompt ids; `reward` (problem, response ids, finished) is a number; `pieces` gives the
-    text that each response token adds; `critic` is None where the method needs none.
+    text that each response token adds; `critic` is None where the method needs none. `draw` samples from a policy, in
+    place of `share.sample` where samples are kept.
     """
 
     policy: Policy
@@ -73,6 +74,7 @@ class World:
     pieces: Callable[[Sequence[int]], Sequence[str]]
     clock: Clock
     critic: ValueModel | None = None
+    draw: Callable[[Policy, Sequence[Request], Sampling], list[list[Sample]]] = share.sample
 
     def key(self, stage: str, problem: Problem, *counters: int) -> int:
         """The random key of one sample; independent of batch, order and everything sampled before."""
@@ -84,7 +86,7 @@ class World:
 
     def sample(self, requests: Sequence[Request]) -> list[list[Sample]]:
         with self.clock.phase("sample"):
-            return share.sample(self.policy, requests, self.settings.sampling)
+            return self.draw(self.policy, requests, self.settings.sampling)
 
     def score(self, sequences: Sequence[tuple[tuple[int, ...], tuple[int, ...]]]) -> list[tuple[float, ...]]:
         """Log-probabilities of each response after its prompt under the training backend, float32."""

@@ -122,8 +122,9 @@ class Train:
     checkpoint_every: Positive = 10
     """Iterations between checkpoints."""
     checkpoint_every_steps: Positive | None = None
-    """Optimizer steps between checkpoints inside an iteration, the first one when its responses are collected; for
-    iterations of hours, such as those of RestEM and DPO-positive. Empty: none inside."""
+    """Optimizer steps between checkpoints inside an iteration, the first one when its responses are collected; until
+    then samples are kept as they are drawn. For iterations of hours, such as those of RestEM and DPO-positive. Empty:
+    none inside."""
     backend: str = "engine"
     """Name in `spo.policy.BACKENDS`."""
     dtype: Literal["float32", "bfloat16"] = "float32"

@@ -38,12 +38,13 @@ class Iterated:
 class Midway:
     """Checkpoints inside an iteration.
 
-    `found` is how far the iteration had come when the run was stopped, None if it is to begin. `reached` says how far
-    it has come, after its collection and after each optimizer step; it saves where that is due, and raises RunFailure
-    after SIGTERM.
+    `found` is how far the iteration had come when the run was stopped, None if it is to begin. `collecting` is called
+    while it collects, when all that is drawn has been kept; `reached` says how far it has come, after its collection
+    and after each optimizer step, and saves where that is due. Both raise RunFailure after SIGTERM.
     """
 
     found: Pending | None
+    collecting: Callable[[], None]
     reached: Callable[[Pending], None]
 
 
@@ -99,7 +100,13 @@ def run(
             with clock.phase("save"):
                 checkpoint.save(state, State(iteration, tensors, memory, counters | steps, pending))
 
-        def midway(iteration: int, found: Pending | None, clock: Clock) -> Midway:
+        def midway(iteration: int, found: Pending | None, memory: Memory, clock: Clock) -> Midway:
+            def collecting() -> None:
+                if ranks.anywhere([bool(told_to_stop)]) == [True]:
+                    save(iteration - 1, memory, None, clock)
+                    where = f"in iteration {iteration} of {total}, while it sampled"
+                    raise RunFailure(f"{name}: stopped by SIGTERM {where}; the same command continues")
+
             def reached(pending: Pending) -> None:
                 if checkpoint_every_steps is None:
                     return
@@ -114,11 +121,11 @@ def run(
 
             if found is not None:
                 clock.seconds |= found.seconds
-            return Midway(found, reached)
+            return Midway(found, collecting, reached)
 
         for iteration in range(done + 1, total + 1):
             clock = Clock()
-            out = iterate(iteration, memory, clock, midway(iteration, pending, clock))
+            out = iterate(iteration, memory, clock, midway(iteration, pending, memory, clock))
             memory, pending = out.memory, None
             metrics = _log(state, iteration, out.metrics, counters, clock)
             (stop,) = ranks.anywhere([bool(told_to_stop)])

@@ -54,9 +54,9 @@ def write_collected(path: Path, pending: Pending) -> None:
     arrays |= _episodes_to_arrays("memory", [episode for _, episode in collected.memory])
     arrays["memory/made"] = np.array([made for made, _ in collected.memory], np.int64)
     for name in ValueTarget._fields:
-        arrays |= _rows_to_arrays(f"targets/{name}", [getattr(target, name) for target in collected.value_targets])
+        arrays |= rows_to_arrays(f"targets/{name}", [getattr(target, name) for target in collected.value_targets])
     if pending.reference is not None:
-        arrays |= _rows_to_arrays("reference", pending.reference)
+        arrays |= rows_to_arrays("reference", pending.reference)
     save_file(arrays, path)
 
 
@@ -85,7 +85,7 @@ def read(path: Path, document: Mapping[str, Any], best: dict[str, Tensor]) -> Pe
     arrays = load_file(path)
     problems = document["problems"]
     memory = _episodes_from_arrays("memory", arrays, problems["memory"])
-    targets = [_rows_from_arrays(f"targets/{name}", arrays) for name in ValueTarget._fields]
+    targets = [rows_from_arrays(f"targets/{name}", arrays) for name in ValueTarget._fields]
     collected = Collected(
         episodes=tuple(_episodes_from_arrays("episodes", arrays, problems["episodes"])),
         metrics=document["metrics"],
@@ -96,7 +96,7 @@ def read(path: Path, document: Mapping[str, Any], best: dict[str, Tensor]) -> Pe
     return Pending(
         iteration=document["iteration"],
         collected=collected,
-        reference=_rows_from_arrays("reference", arrays) if "reference/index" in arrays else None,
+        reference=rows_from_arrays("reference", arrays) if "reference/index" in arrays else None,
         began=document["began"],
         steps=document["steps"],
         scores=[(steps, accuracy) for steps, accuracy in document["scores"]],
@@ -112,16 +112,16 @@ _SEQUENCES = ("prompt_ids", "response_ids", "old_logprobs", "advantages")
 def _episodes_to_arrays(name: str, episodes: Sequence[Episode]) -> dict[str, np.ndarray]:
     arrays: dict[str, np.ndarray] = {}
     for key in _SEQUENCES:
-        arrays |= _rows_to_arrays(f"{name}/{key}", [getattr(episode, key) for episode in episodes])
+        arrays |= rows_to_arrays(f"{name}/{key}", [getattr(episode, key) for episode in episodes])
     return arrays
 
 
 def _episodes_from_arrays(name: str, arrays: Mapping[str, np.ndarray], problems: Sequence[str]) -> list[Episode]:
-    fields = [_rows_from_arrays(f"{name}/{key}", arrays) for key in _SEQUENCES]
+    fields = [rows_from_arrays(f"{name}/{key}", arrays) for key in _SEQUENCES]
     return [Episode(problem, *row) for problem, *row in zip(problems, *fields, strict=True)]
 
 
-def _rows_to_arrays(name: str, rows: Sequence[Sequence[float]]) -> dict[str, np.ndarray]:
+def rows_to_arrays(name: str, rows: Sequence[Sequence[float]]) -> dict[str, np.ndarray]:
     """Return different rows one after the other, the length of each, and for each given row its number among them.
 
     Integers are int32; numbers that float32 holds exactly are float32, others float64.
@@ -142,7 +142,8 @@ def _rows_to_arrays(name: str, rows: Sequence[Sequence[float]]) -> dict[str, np.
     }
 
 
-def _rows_from_arrays(name: str, arrays: Mapping[str, np.ndarray]) -> list[tuple[float, ...]]:
+def rows_from_arrays(name: str, arrays: Mapping[str, np.ndarray]) -> list[tuple[float, ...]]:
+    """Return the rows that `rows_to_arrays` was given; equal ones are one object."""
     lengths = arrays[f"{name}/lengths"]
     ends = np.cumsum(lengths)
     values = arrays[f"{name}/values"]

@@ -22,6 +22,7 @@ from spo.training.descent import Descent
 from spo.training.loop import Iterated, Midway
 from spo.training.optimize import OBJECTIVES, policy_step, value_step
 from spo.training.pending import Pending
+from spo.training.sampled import Sampled
 from spo.types import Episode, Problem, Request, Sample, Sampling
 
 #: Begins the names of the critic's tensors in a checkpoint; the policy's have no such beginning.
@@ -60,8 +61,8 @@ def run(
     def check() -> dict[str, float]:
         return validate(policy, validation[: settings.validation_problems], settings, encode, reward)
 
-    def collect(iteration: int, memory: Memory, clock: Clock) -> Pending:
-        world = World(policy, settings, iteration, encode, reward, pieces, clock, critic)
+    def collect(iteration: int, memory: Memory, clock: Clock, draw: Callable) -> Pending:
+        world = World(policy, settings, iteration, encode, reward, pieces, clock, critic, draw)
         collected = METHODS[settings.credit.kind](world, draw_problems(fitting, settings, iteration), memory)
         began = {prefix: descent.steps for prefix, descent in descents.items()}
         return Pending(iteration, collected, compared(reference, collected.episodes, settings, clock), began)
@@ -72,8 +73,11 @@ def run(
             with short_of_memory(_remedy(settings)):
                 pending = midway.found
                 if pending is None:
-                    pending = collect(iteration, memory, clock)
+                    keeps = settings.checkpoint_every_steps is not None
+                    kept = Sampled(state / f"sampled-{iteration:06d}", midway.collecting)
+                    pending = collect(iteration, memory, clock, kept.sample if keeps else share.sample)
                     midway.reached(pending)
+                    kept.clear()
                 memory, metrics = pending.collected.memory, dict(pending.collected.metrics)
                 metrics |= learn(policy, reference, descents[""], pending, settings, clock, midway, check)
                 if critic is not None:

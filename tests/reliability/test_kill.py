@@ -14,7 +14,7 @@ import torch
 from spo import store
 from spo.errors import RunFailure
 from spo.settings import Architecture, Sft
-from spo.training import checkpoint, sft
+from spo.training import checkpoint, sampled, sft
 from tests import tiny
 
 
@@ -155,6 +155,41 @@ def test_killed_while_a_policy_is_chosen_takes_the_same_one(folder, tmp_path):
         assert kills < 40
     assert kills >= 2
     assert outcome(tmp_path / "calm") == outcome(tmp_path / "killed")
+
+
+@pytest.mark.parametrize("method", ["pairs", "chain", "tree"])
+@pytest.mark.parametrize("signalled", [signal.SIGKILL, signal.SIGTERM])
+def test_run_stopped_while_it_samples_draws_nothing_twice(method, signalled, folder, tmp_path):
+    """Parts of 4 samples; a life ends with its second call of the sampler."""
+    settings = replace(STEPS[method], checkpoint_every_steps=1, checkpoint_every=99)
+    tiny.train(STEPS[method], folder, tmp_path / "calm")
+    drawn = tmp_path / "drawn"
+
+    def work(deadly: int):
+        sampled.PART_SAMPLES = 4
+        calls, real = iter(range(1, 1000)), sampled.share.sample
+
+        def sample(policy, requests, sampling):
+            found = real(policy, requests, sampling)
+            number = next(calls)
+            if sampling.temperature > 0 and (number < deadly or signalled == signal.SIGTERM):  # not validation
+                with open(drawn, "a") as file:
+                    file.write(f"{hash(tuple(requests))}\n")
+            if number == deadly:
+                os.kill(os.getpid(), signalled)
+            return found
+
+        sampled.share.sample = sample
+        tiny.train(settings, folder, tmp_path / "stopped")
+
+    kills = 0
+    while not in_child(lambda: work(2)):
+        kills += 1
+        assert kills < 99
+    parts = drawn.read_text().split()
+    assert kills >= 3 and len(parts) == len(set(parts))
+    assert outcome(tmp_path / "calm") == outcome(tmp_path / "stopped")
+    assert not list((tmp_path / "stopped").glob("sampled-*"))
 
 
 def test_sigterm_inside_an_iteration_saves_after_the_step(folder, tmp_path, monkeypatch):
