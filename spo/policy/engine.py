@@ -21,7 +21,7 @@ from spo.policy.checksum import checksum
 from spo.policy.decode import Row
 from spo.policy.known import Known
 from spo.policy.passes import Passes
-from spo.policy.sampling import as_ids
+from spo.policy.sampling import as_ids, check_prompts
 from spo.policy.transformer import Geometry, Weights
 from spo.types import Request, Sample, Sampling
 
@@ -90,6 +90,7 @@ class Engine:
         return forest.predictions(scaled, found.index, input_ids)
 
     def sample(self, requests: Sequence[Request], sampling: Sampling, batch_rows: int = 512) -> list[list[Sample]]:
+        check_prompts(requests, self.geometry.vocabulary_size)
         rows, samples, kernels = plan(requests), [], self._kernels
         remedy = f"lower context_tokens or, of a protocol, batch_rows (now {batch_rows})"
         with torch.inference_mode(), short_of_memory(remedy):

@@ -19,7 +19,7 @@ from spo.policy import head as output
 from spo.policy.critic import Critic
 from spo.policy.model_folder import check_weights
 from spo.policy.products import product
-from spo.policy.sampling import as_ids, choose
+from spo.policy.sampling import as_ids, check_prompts, choose
 from spo.prefixes import PADDING_ID
 from spo.settings import Memory
 from spo.types import Request, Sample, Sampling
@@ -173,6 +173,7 @@ class HfPolicy:
 
     @torch.no_grad()
     def sample(self, requests: Sequence[Request], sampling: Sampling, batch_rows: int = 512) -> list[list[Sample]]:
+        check_prompts(requests, self.model.get_input_embeddings().weight.shape[0])
         size = min(batch_rows, self.memory.sample_rows)
         jobs = [(r, s, request) for r, request in enumerate(requests) for s in range(len(request.keys))]
         jobs.sort(key=lambda job: (len(job[2].prompt_ids), job[0], job[1]))

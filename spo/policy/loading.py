@@ -30,7 +30,12 @@ def load_causal(folder: Path, dtype: torch.dtype, head: bool = True) -> nn.Modul
     disable_progress_bar()  # output goes to logs, and errors are one line
     with short_of_memory("the model does not fit there"), _quiet(), Foreign(folder, "Use another model, or mend it."):
         model, info = AutoModelForCausalLM.from_pretrained(
-            folder, dtype=dtype, attn_implementation="sdpa", output_loading_info=True, local_files_only=True
+            folder,
+            dtype=dtype,
+            attn_implementation="sdpa",
+            output_loading_info=True,
+            local_files_only=True,
+            trust_remote_code=False,
         )
         model.eval()
     _check_loaded(folder, model, info, head)

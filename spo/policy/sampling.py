@@ -8,7 +8,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from spo.types import Sampling
+from spo.errors import UserError
+from spo.types import Request, Sampling
 
 
 def as_ids(ends: int | Sequence[int]) -> tuple[int, ...]:
@@ -18,6 +19,13 @@ def as_ids(ends: int | Sequence[int]) -> tuple[int, ...]:
     ((2,), (2, 7))
     """
     return (ends,) if isinstance(ends, int) else tuple(ends)
+
+
+def check_prompts(requests: Sequence[Request], vocabulary_size: int) -> None:
+    """Raise UserError for a prompt with an id that the model has no embedding for."""
+    for request in requests:
+        if max(request.prompt_ids, default=0) >= vocabulary_size or min(request.prompt_ids, default=0) < 0:
+            raise UserError(f"prompt: a token outside the model's vocabulary of {vocabulary_size}")
 
 
 def choose(logits: Tensor, sampling: Sampling, uniform: np.ndarray) -> tuple[Tensor, Tensor]:

@@ -26,6 +26,7 @@ from torch import Tensor
 from spo.errors import RunFailure, UserError, short_of_memory
 from spo.policy.checksum import checksum
 from spo.policy.hf import HfPolicy
+from spo.policy.sampling import check_prompts
 from spo.settings import Memory
 from spo.types import Request, Sample, Sampling
 
@@ -118,6 +119,7 @@ class VllmPolicy:
         return self.trained.token_logprobs(input_ids, temperature)
 
     def sample(self, requests: Sequence[Request], sampling: Sampling, batch_rows: int = 512) -> list[list[Sample]]:
+        check_prompts(requests, self.trained.model.get_input_embeddings().weight.shape[0])
         for request in requests:
             _check(request, self.trained.model.config, self.memory)
         jobs = [(r, key) for r, request in enumerate(requests) for key in request.keys]

@@ -337,6 +337,24 @@ def test_open_refuses_an_encoder(folder: Path) -> None:
         BACKENDS["hf"](foreign(folder, "bert", "BertForMaskedLM", **BERT), 1)
 
 
+@pytest.mark.parametrize("kernels", ["compiled", "plain"])
+@pytest.mark.parametrize("token", [17, 10**6, -1])
+def test_sample_names_a_prompt_outside_the_vocabulary(
+    folder: Path, backend: str, token: int, kernels: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SPO_SAMPLER", "auto" if kernels == "compiled" else "plain")
+    with pytest.raises(UserError, match="prompt: a token outside the model's vocabulary of 17"):
+        BACKENDS[backend](folder, 1).sample([Request((4, token), (0,), 3)], GREEDY)
+
+
+def test_open_runs_no_code_of_a_folder(folder: Path) -> None:
+    edit(folder / "config.json", model_type="own", auto_map={"AutoConfig": "own.C", "AutoModelForCausalLM": "own.M"})
+    (folder / "own.py").write_text(f"open({str(folder / 'ran')!r}, 'w')")
+    with pytest.raises(UserError, match=r"custom code|trust_remote_code"):
+        BACKENDS["hf"](folder, 1)
+    assert not (folder / "ran").exists()
+
+
 def test_open_gives_one_line_for_a_model_type_of_nobody(folder: Path) -> None:
     edit(folder / "config.json", model_type="nobody", architectures=["NobodyForCausalLM"])
     with pytest.raises(UserError, match=r"nobody") as refused:
