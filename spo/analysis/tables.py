@@ -157,7 +157,7 @@ def _accuracy_caption(settings: Table, numbers: pd.DataFrame, contexts: tuple[in
         f"Accuracy in per cent on {int(numbers['n'].max())} test problems of {study.dataset} (protocol "
         f"{study.protocol}, context {', '.join(map(str, contexts))} tokens), mean over seeds ({captions.seeds(study)} "
         f"a method) with the 95 % interval for the choice {captions.chosen(study)}. Cut off: responses that the "
-        f"context ended."
+        f"context or the token limit of the protocol ended."
     )
     if places:
         text += f" Paper: {places}, for its own model and data."

@@ -13,7 +13,7 @@ from spo import store, wiring
 from spo.__main__ import main
 from spo.config import slice_json
 from spo.errors import UserError
-from spo.policy import chat, transformer
+from spo.policy import BACKENDS, chat, transformer
 from spo.policy import tokenizer as tokenizers
 from spo.policy.engine import Engine
 from spo.settings import Dataset, Protocol
@@ -91,6 +91,13 @@ def test_generate_asks_in_the_chat_template(folder: Path, tmp_path: Path, capsys
     assert found["prompt"] == PROMPT.replace(QUESTION, question)
     rows = store.read_jsonl(tmp_path / "out.jsonl")
     assert rows[0]["prompt_tokens"] == len(found["ids"]) and all(row["response_ids"] for row in rows)
+
+
+@pytest.mark.parametrize("backend", ["engine", "hf"])
+def test_a_saved_policy_is_asked_as_its_start(folder: Path, tmp_path: Path, backend: str) -> None:
+    BACKENDS[backend](folder, tokenizers.load(folder).eos_id).save(tmp_path / "model")
+    prompts = [wiring.prompter(tokenizers.load(each), DATASET, each)(QUESTION) for each in (folder, tmp_path / "model")]
+    assert prompts[0] == prompts[1] and prompts[0][0] == PROMPT
 
 
 def test_a_template_that_writes_only_our_own_special_tokens_has_them_as_tokens(tmp_path: Path) -> None:
