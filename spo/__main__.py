@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from spo import gpus, inspection, launch, verbs
-from spo.errors import Libraries, RunFailure, UserError
+from spo.errors import Interrupted, Libraries, RunFailure, UserError
 
 #: The exit code of a tool that SIGPIPE ends.
 READER_LEFT = 128 + signal.SIGPIPE
@@ -93,7 +93,7 @@ def _run(arguments: Sequence[str]) -> int:
     except UserError as error:
         return _ended(str(error), 2)
     except RunFailure as error:
-        return _ended(str(error), 1)
+        return _ended(str(error), 130 if isinstance(error, Interrupted) else 1)
     except BrokenPipeError:
         return READER_LEFT if _reader_left(broken=True) else _ended("input/output: Broken pipe", 1)
     except OSError as error:

@@ -16,6 +16,10 @@ class RunFailure(Exception):
     """A run that was set up correctly and could not go on (non-finite loss, dead worker, full disk); exit code 1."""
 
 
+class Interrupted(RunFailure):
+    """Ctrl-C ended a run after it had saved its progress; exit code 130."""
+
+
 @contextmanager
 def short_of_memory(remedy: str) -> Iterator[None]:
     """RunFailure with `remedy` where memory runs out inside, on a GPU or not; other errors pass.

@@ -9,6 +9,7 @@ from pathlib import Path
 from spo import seeds, store
 from spo.policy import Policy
 from spo.settings import Protocol
+from spo.stopping import stopped, stopped_politely
 from spo.types import Problem, Request
 
 
@@ -27,19 +28,23 @@ def run(
 
     Prompt and response share `context_tokens`, and `protocol.max_response_tokens` limits the response. A prompt that
     fills the context gets an empty, unfinished response. Rows that a stop text ended also have its `stop_ids`.
-    Finished parts wait in the folder `state` under `fingerprint`, so a killed job goes on where it was.
+    Finished parts wait in the folder `state` under `fingerprint`, so a killed job resumes where it was. SIGTERM and
+    Ctrl-C finish a part and raise RunFailure.
     """
     size = max(1, protocol.batch_rows // protocol.samples_per_problem)
     parts = [problems[i : i + size] for i in range(0, len(problems), size)]
     folder = state / f"{seeds.key(repr(sorted(fingerprint.items()))):016x}"
     rows: list[dict] = []
-    with store.locked(state):
+    with store.locked(state), stopped_politely("part") as asked:
         for number, part in enumerate(parts):
             path = folder / f"part-{number:05d}.jsonl"
             if not path.exists():
                 store.write_jsonl(path, _predict(policy, part, encode, protocol, context_tokens))
             rows += store.read_jsonl(path)
-            print(f"{output}: {min(len(problems), (number + 1) * size)}/{len(problems)} problems", flush=True)
+            done = min(len(problems), (number + 1) * size)
+            print(f"{output}: {done}/{len(problems)} problems", flush=True)
+            if any(asked.flags()) and number + 1 < len(parts):
+                raise stopped(asked.flags(), f"{output}: {{by}} after {done} of {len(problems)} problems")
         store.write_jsonl(output, rows)
         if parts:  # without problems there is no such folder
             shutil.rmtree(folder)

@@ -4,17 +4,16 @@ from __future__ import annotations
 
 import json
 import os
-import signal
 import time
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, nullcontext
+from collections.abc import Callable, Mapping
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 
 from spo import store
-from spo.errors import RunFailure
 from spo.launch import TERMINAL
 from spo.methods.world import Clock
+from spo.stopping import stopped, stopped_politely
 from spo.training import checkpoint, ranks
 from spo.training.checkpoint import BEST, Memory, State
 from spo.training.descent import Descent
@@ -40,7 +39,8 @@ class Midway:
 
     `found` is how far the iteration had come when the run was stopped, None if it is to begin. `collecting` is called
     while it collects, when all that is drawn has been kept; `reached` says how far it has come, after its collection
-    and after each optimizer step, and saves where that is due. Both raise RunFailure after SIGTERM.
+    and after each optimizer step, and saves where that is due. Both raise RunFailure after SIGTERM or
+    Ctrl-C.
     """
 
     found: Pending | None
@@ -67,10 +67,10 @@ def run(
     `iterate(i, memory, clock, midway)` does iteration i (1 to total; 0 only reports). Metrics go to
     `state/metrics.jsonl`, seconds to `state/timing.jsonl`; both are cut back on resume, so a killed run ends in the
     metrics and weights of an undisturbed one. With `checkpoint_every_steps` state is saved inside iterations too.
-    SIGTERM finishes the iteration, or the optimizer step with `checkpoint_every_steps`, saves, and raises RunFailure.
-    Of several processes the first writes, and SIGTERM to any of them stops all.
+    SIGTERM and Ctrl-C finish the iteration, or the optimizer step with `checkpoint_every_steps`, save, and raise
+    RunFailure (see `spo.stopping`). Of several processes the first writes, and a signal to any of them stops all.
     """
-    with store.locked(state) if ranks.first() else nullcontext(), _polite() as told_to_stop:
+    with store.locked(state) if ranks.first() else nullcontext(), stopped_politely("iteration", ranks.first()) as asked:
         if ranks.first():
             checkpoint.claim(state, fingerprint)
         found = checkpoint.load(state)
@@ -102,20 +102,21 @@ def run(
 
         def midway(iteration: int, found: Pending | None, memory: Memory, clock: Clock) -> Midway:
             def collecting() -> None:
-                if ranks.anywhere([bool(told_to_stop)]) == [True]:
+                flags = ranks.anywhere(asked.flags())
+                if any(flags):
                     save(iteration - 1, memory, None, clock)
-                    where = f"in iteration {iteration} of {total}, while it sampled"
-                    raise RunFailure(f"{name}: stopped by SIGTERM {where}; the same command continues")
+                    raise stopped(flags, f"{name}: {{by}} in iteration {iteration} of {total}, while it sampled")
 
             def reached(pending: Pending) -> None:
                 if checkpoint_every_steps is None:
                     return
-                (stop,) = ranks.anywhere([bool(told_to_stop)])
+                flags = ranks.anywhere(asked.flags())
+                stop = any(flags)
                 if stop or pending.steps_done % checkpoint_every_steps == 0:
                     save(iteration - 1, (), pending, clock)
                 where = f"in iteration {iteration} of {total}, after {pending.steps_done} optimizer steps"
                 if stop:
-                    raise RunFailure(f"{name}: stopped by SIGTERM {where}; the same command continues")
+                    raise stopped(flags, f"{name}: {{by}} {where}")
                 if pending.steps_done % checkpoint_every_steps == 0 and ranks.first():
                     print(f"{name}: saved {where}", flush=True)
 
@@ -128,13 +129,14 @@ def run(
             out = iterate(iteration, memory, clock, midway(iteration, pending, memory, clock))
             memory, pending = out.memory, None
             metrics = _log(state, iteration, out.metrics, counters, clock)
-            (stop,) = ranks.anywhere([bool(told_to_stop)])
+            flags = ranks.anywhere(asked.flags())
+            stop = any(flags)
             if iteration == total or iteration % checkpoint_every == 0 or stop:
                 save(iteration, memory, None, clock)
             if ranks.first():
                 progress.show(iteration, describe(metrics))
             if stop and iteration < total:
-                raise RunFailure(f"{name}: stopped by SIGTERM after iteration {iteration}; the same command continues")
+                raise stopped(flags, f"{name}: {{by}} after iteration {iteration}")
 
 
 def _log(
@@ -175,14 +177,3 @@ class _Progress:
                 os.write(TERMINAL, f"{line}\n".encode())
             except OSError:  # the window was closed; the log goes on
                 self.terminal = False
-
-
-@contextmanager
-def _polite() -> Iterator[list[bool]]:
-    """A list that becomes non-empty when SIGTERM arrives."""
-    told: list[bool] = []
-    previous = signal.signal(signal.SIGTERM, lambda *_: told.append(True))
-    try:
-        yield told
-    finally:
-        signal.signal(signal.SIGTERM, previous)

@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from spo import store
-from spo.errors import RunFailure
+from spo.errors import Interrupted, RunFailure
 from spo.settings import Architecture, Sft
 from spo.training import checkpoint, sampled, sft
 from tests import tiny
@@ -254,23 +254,63 @@ def test_killed_at_every_write_of_a_checkpoint(method, folder, tmp_path, monkeyp
         assert outcome(tmp_path / "calm") == outcome(state)
 
 
-def test_sigterm_finishes_the_iteration_and_the_next_start_goes_on(folder, tmp_path):
+@pytest.mark.parametrize(("number", "by"), [(signal.SIGTERM, "SIGTERM"), (signal.SIGINT, "Ctrl-C")])
+def test_a_signal_finishes_the_iteration_and_the_next_start_goes_on(number, by, folder, tmp_path):
     settings = replace(tiny.BASE, iterations=6, checkpoint_every=100)
     tiny.train(settings, folder, tmp_path / "calm")
     reward = tiny.rl.validate
 
-    def terminated(*args):
-        os.kill(os.getpid(), signal.SIGTERM)
+    def told(*args):
+        os.kill(os.getpid(), number)
         return reward(*args)
 
-    tiny.rl.validate, result = terminated, None
+    before = signal.getsignal(number)
+    tiny.rl.validate, result = told, None
     try:
-        with pytest.raises(RunFailure, match="SIGTERM after iteration 0") as result:
+        with pytest.raises(RunFailure, match=f"^tiny: stopped by {by} after iteration 0; the same command") as result:
             tiny.train(settings, folder, tmp_path / "told")
     finally:
         tiny.rl.validate = reward
-    assert "the same command continues" in str(result.value)
+    assert isinstance(result.value, Interrupted) == (number == signal.SIGINT)
+    assert signal.getsignal(number) == before
     tiny.train(settings, folder, tmp_path / "told")
+    assert outcome(tmp_path / "calm") == outcome(tmp_path / "told")
+
+
+def test_a_second_ctrl_c_ends_a_run_at_once(folder, tmp_path):
+    reward, settings = tiny.rl.validate, replace(tiny.BASE, iterations=6, checkpoint_every=100)
+
+    def told_twice(*args):
+        os.kill(os.getpid(), signal.SIGINT)
+        os.kill(os.getpid(), signal.SIGINT)
+        return reward(*args)
+
+    tiny.rl.validate = told_twice
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            tiny.train(settings, folder, tmp_path)
+    finally:
+        tiny.rl.validate = reward
+    assert not list(tmp_path.glob("step-*"))
+
+
+def test_ctrl_c_in_supervised_training_saves_what_is_done(tmp_path):
+    sft_run(tmp_path / "calm")
+    step, taken = sft.nll_step, iter(range(1, 1000))
+
+    def told(*args):
+        if next(taken) == 7:
+            os.kill(os.getpid(), signal.SIGINT)
+        return step(*args)
+
+    sft.nll_step = told
+    try:
+        with pytest.raises(Interrupted, match="^tiny: stopped by Ctrl-C after iteration 2; the same command"):
+            sft_run(tmp_path / "told")
+    finally:
+        sft.nll_step = step
+    assert next(taken) == 11  # of five steps an iteration, ten were taken
+    sft_run(tmp_path / "told")
     assert outcome(tmp_path / "calm") == outcome(tmp_path / "told")
 
 

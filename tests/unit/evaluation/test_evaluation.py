@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import os
+import signal
 from dataclasses import replace
 
 import pytest
 
 from spo.analysis.stats import wilson
-from spo.errors import UserError
+from spo.errors import RunFailure, UserError
 from spo.evaluation import generate, grade, score
 from spo.grading import GRADERS
 from spo.policy import BACKENDS
@@ -115,6 +117,26 @@ def test_a_killed_generation_goes_on_at_the_next_part(folder, tmp_path):
     assert predict(folder, tmp_path / "b", tmp_path / "out.jsonl", policy=resumed) == calm
     assert resumed.calls == 100 + 10 - 3
     assert (tmp_path / "out.jsonl").read_bytes() == (tmp_path / "calm.jsonl").read_bytes()
+
+
+@pytest.mark.parametrize(("number", "by"), [(signal.SIGTERM, "SIGTERM"), (signal.SIGINT, "Ctrl-C")])
+def test_run_finishes_a_part_after_a_signal(folder, tmp_path, number, by):
+    policy, sampled = BACKENDS["engine"](folder, tokenizers.load(folder).eos_id), []
+
+    class Told:
+        def sample(self, requests, *more):
+            sampled.append(len(requests))
+            if len(sampled) == 2:
+                os.kill(os.getpid(), number)
+            return policy.sample(requests, *more)
+
+    calm = predict(folder, tmp_path / "calm", tmp_path / "calm.jsonl", policy=policy)
+    where = tmp_path / "state", tmp_path / "out.jsonl"
+    with pytest.raises(RunFailure, match=f"out.jsonl: stopped by {by} after 8 of 40 problems; the same command"):
+        predict(folder, *where, policy=Told())
+    assert not where[1].exists()
+    assert predict(folder, *where, policy=Told()) == calm
+    assert sampled == [4] * 10  # each part once
 
 
 def test_verdicts_at_each_context():

@@ -1,0 +1,126 @@
+"""Ctrl-C as a person presses it: the terminal sends SIGINT to everything in the foreground."""
+
+from __future__ import annotations
+
+import os
+import re
+import select
+import signal
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from spo import store
+from spo.config import slice_json
+from spo.settings import Dataset, Protocol
+from tests import tiny
+
+ROOT = Path(__file__).parents[2]
+CTRL_C = b"\x03"
+WAIT_S = 300  # for output that a hanging command never writes
+
+
+class Terminal:
+    """A command in the foreground of a terminal of its own; errors go to a file."""
+
+    def __init__(self, command: list[str], errors: Path) -> None:
+        self.ours, theirs = os.openpty()
+        with errors.open("wb") as file:
+            self.process = subprocess.Popen(
+                command,
+                stdin=theirs,
+                stdout=theirs,
+                stderr=file,
+                env=os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"},
+                start_new_session=True,
+                preexec_fn=lambda: _take_terminal(),
+            )
+        os.close(theirs)
+        self.seen = b""
+
+    def wait_for(self, pattern: bytes) -> None:
+        while not re.search(pattern, self.seen):
+            assert self._read(), f"ended without {pattern!r}: {self.seen!r}"
+
+    def press(self, keys: bytes) -> None:
+        os.write(self.ours, keys)
+
+    def end(self) -> int:
+        """Exit code."""
+        while self._read():
+            pass
+        os.close(self.ours)
+        return self.process.wait(WAIT_S)
+
+    def _read(self) -> bool:
+        ready, _, _ = select.select([self.ours], [], [], WAIT_S)
+        assert ready, f"nothing for {WAIT_S} s: {self.seen!r}"
+        try:
+            data = os.read(self.ours, 65536)
+        except OSError:  # the other end is closed
+            return False
+        self.seen += data
+        return bool(data)
+
+
+def _take_terminal() -> None:
+    import fcntl
+    import termios
+
+    fcntl.ioctl(0, termios.TIOCSCTTY, 0)
+
+
+@pytest.fixture(scope="module")
+def study(tmp_path_factory):
+    """A folder with a model and the problems of the tiny task."""
+    folder = tmp_path_factory.mktemp("study")
+    tiny.model(folder / "model")
+    for split, rows in (("train", tiny.problems()[:30]), ("validation", tiny.problems()[30:])):
+        store.write_jsonl(folder / "data" / f"{split}.jsonl", rows)
+    store.write_jsonl(folder / "data" / "test.jsonl", tiny.problems())
+    return folder
+
+
+def spo(study: Path, verb: str, *more: str) -> list[str]:
+    dataset = slice_json(Dataset(source="stories", grader="final_line"))
+    common = ("--dataset", dataset, "--model", str(study / "model"), "--data", str(study / "data"))
+    return [sys.executable, "-m", "spo", verb, *common, *more]
+
+
+def training(study: Path, folder: Path, *more: str) -> list[str]:
+    settings = replace(tiny.BASE, iterations=5000, checkpoint_every=5000, validate_every=5000)
+    where = ("--state", str(folder / "state"), "--output", str(folder / "out"))
+    return spo(study, "train", "--name", "tiny-run", "--settings", slice_json(settings), *where, *more)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("more", [(), ("--processes", "2")], ids=["one", "two"])
+def test_ctrl_c_saves_the_iteration_and_says_so_in_one_line(more, study, tmp_path):
+    terminal = Terminal(training(study, tmp_path, *more), tmp_path / "errors")
+    terminal.wait_for(rb"tiny-run 2/5000 ")
+    terminal.press(CTRL_C)
+    assert terminal.end() == 128 + signal.SIGINT
+    (line,) = (tmp_path / "errors").read_text().splitlines()
+    found = re.fullmatch(r"spo: tiny-run: stopped by Ctrl-C after iteration (\d+); the same command continues", line)
+    assert found and int(found[1]) >= 2
+    assert max(path.name for path in (tmp_path / "state").glob("step-*")) == f"step-{int(found[1]):06d}"
+    assert terminal.seen.count(b"Ctrl-C: ends after this iteration; press it again to end at once") == 1
+
+
+@pytest.mark.slow
+def test_ctrl_c_in_generation_keeps_the_parts_that_are_done(study, tmp_path):
+    protocol = slice_json(Protocol(samples_per_problem=16, sampling=tiny.BASE.sampling, batch_rows=16))
+    where = ("--state", str(tmp_path / "state"), "--output", str(tmp_path / "out.jsonl"))
+    command = spo(study, "generate", "--settings", protocol, "--contexts", "60", *where)
+    terminal = Terminal(command, tmp_path / "errors")
+    terminal.wait_for(rb" 1/40 problems")
+    terminal.press(CTRL_C)
+    code, lines = terminal.end(), (tmp_path / "errors").read_text().splitlines()
+    if code == 0:  # all parts were done before the key arrived
+        pytest.skip("generation was faster than the key")
+    found = re.search(r"out.jsonl: stopped by Ctrl-C after (\d+) of 40 problems; the same command continues", lines[0])
+    assert code == 128 + signal.SIGINT and len(lines) == 1 and found
+    assert len(list((tmp_path / "state").glob("*/part-*.jsonl"))) == int(found[1])
