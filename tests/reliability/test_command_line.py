@@ -80,7 +80,7 @@ def test_wrong_settings_are_one_line(tmp_path):
 
 def test_a_missing_model_is_one_line(study, tmp_path):
     code, error, _ = train(replace_folder(study, tmp_path), tiny.BASE)
-    assert (code, error.count("\n")) == (2, 1) and "tokenizer.json does not exist" in error
+    assert (code, error.count("\n")) == (2, 1) and "is not a model folder" in error
 
 
 def test_a_model_that_the_hub_does_not_give_is_one_line(study):
@@ -146,7 +146,7 @@ def test_demonstrations_without_room_are_one_line(study, tmp_path):
 def test_a_backend_that_is_not_installed_is_one_line(study):
     code, error, _ = train(study, replace(tiny.BASE, backend="vllm"))
     assert (code, error.count("\n")) == (2, 1) and "backend vllm: vLLM is not installed: pip install" in error
-    assert not (study / "state").exists()
+    assert not list((study / "state").glob("step-*"))
 
 
 def test_a_dataset_that_the_hub_does_not_give_is_one_line(tmp_path):
@@ -178,7 +178,7 @@ def replace_folder(study, empty):
 def test_a_gpu_that_is_not_there_is_one_line(study):
     code, error, _ = train(study, replace(tiny.BASE, backend="hf", memory=Memory(device="cuda")))
     assert (code, error) == (2, "spo: memory.device: cuda: PyTorch finds no GPU here; use auto or cpu\n")
-    assert not (study / "state").exists()
+    assert not list((study / "state").glob("step-*"))
 
 
 def test_a_state_of_other_settings_is_one_line_and_stays(study):
