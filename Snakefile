@@ -22,6 +22,7 @@ onstart:
     # has started so far: half a core after a hundred jobs. On a cluster the limit protects the queue.
     if workflow.local_exec:
         workflow.scheduler.job_rate_limiter = None
+    rehearse()
 
 
 pathvars:

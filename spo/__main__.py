@@ -137,6 +137,7 @@ _VERBS = (
     verbs.table,
     verbs.report,
     verbs.grade,
+    verbs.rehearse,
     verbs.check,
     verbs.plan,
 )
@@ -226,8 +227,9 @@ def _parser() -> argparse.ArgumentParser:
         "trajectories figure table report", "--results", type=Path, metavar="DIR", help="folder of runs and evaluations"
     )
     add("report", "--figures", type=Path, metavar="DIR", help="folder of the figures")
-    written = "prepare sft train generate judge grade score audit trace trajectories figure table report"
+    written = "prepare sft train generate judge grade score audit trace trajectories figure table report rehearse"
     add(written, "--output", type=Path)
+    add("rehearse", "--digest", help="what stands in the first line of the output")
     add("check plan", "config", type=Path, nargs="+", help="config files, later ones laid over earlier ones")
     return parser
 

@@ -295,6 +295,20 @@ def report(options: argparse.Namespace) -> None:
     analysis.write(options.settings, options.results, options.figures, options.output)
 
 
+def rehearse(options: argparse.Namespace) -> None:
+    """Try every figure, every table and the report of a study on made-up results; reads what it draws from stdin."""
+    from spo import config, store
+    from spo.analysis import rehearsal
+    from spo.analysis.slices import Rehearsal
+
+    plan = config.parse(Rehearsal, sys.stdin.buffer.read().decode())
+    remarks = rehearsal.run(plan)
+    for remark in remarks:
+        print(f"spo: {remark}", file=sys.stderr, flush=True)
+    pictures = (*(f"figures.{name}" for name in plan.figures), *(f"tables.{name}" for name in plan.tables), "report")
+    store.write_text(options.output, "".join(f"{line}\n" for line in (options.digest, *pictures, *remarks)))
+
+
 def check(options: argparse.Namespace) -> None:
     """Read and check a config without running anything, and say what it would do."""
     from spo import config

@@ -33,26 +33,38 @@ FIGURES: dict[str, Callable[[Figure, Path], Drawn]] = {
 }
 
 
-def draw(name: str, settings: Figure, results_root: Path, output_stem: Path, csv: Path) -> None:
+def draw(
+    name: str,
+    settings: Figure,
+    results_root: Path,
+    output_stem: Path,
+    csv: Path,
+    formats: tuple[str, ...] = style.FORMATS,
+) -> str:
     """Write output_stem.png and .pdf, the CSV of every plotted point, and the caption beside the CSV (.txt).
 
-    Letters that the usual font lacks come from another font of this machine; if none has them, the caption says so.
+    Letters that the usual font lacks come from another font of this machine; if none has them, the caption says so, and
+    that sentence is returned.
     Raises UserError for an unknown kind of figure or a missing result.
     """
     if settings.draw not in FIGURES:
         raise UserError(f"figures.{name}.draw: no kind of figure is {settings.draw!r}; choose {', '.join(FIGURES)}")
     settings = texts.printable(settings)
-    drawn, lacking = _saved(settings, Path(results_root), Path(output_stem))
+    drawn, lacking = _saved(settings, Path(results_root), Path(output_stem), formats)
     if lacking and (fonts := letters.fallbacks(lacking)):
-        drawn, lacking = _saved(settings, Path(results_root), Path(output_stem), fonts)
-    caption = " ".join(filter(None, (drawn.caption, letters.remark(lacking))))
+        drawn, lacking = _saved(settings, Path(results_root), Path(output_stem), style.FORMATS, fonts)
+    remark = letters.remark(lacking)
+    caption = f"{drawn.caption} {remark}".strip()
     store.write_text(csv, drawn.table.to_csv(index=False, float_format="%.6g", lineterminator="\n"))
     store.write_text(Path(csv).with_suffix(".txt"), caption + "\n")
+    return remark
 
 
-def _saved(settings: Figure, root: Path, stem: Path, fonts: tuple[str, ...] = ()) -> tuple[Drawn, set[str]]:
+def _saved(
+    settings: Figure, root: Path, stem: Path, formats: tuple[str, ...], fonts: tuple[str, ...] = ()
+) -> tuple[Drawn, set[str]]:
     """Draw and save a figure; return it with the letters that it lacks."""
     with letters.missing() as lacking, style.styled(fonts):
         drawn = FIGURES[settings.draw](settings, root)
-        style.save(drawn.canvas, stem, settings.dpi)
+        style.save(drawn.canvas, stem, settings.dpi, formats)
     return drawn, lacking

@@ -59,8 +59,10 @@ def _is_text(font: font_manager.FontEntry) -> bool:
 
 
 def _letters(path: str) -> set[str]:
-    """Return the letters that a font has; none if its file cannot be read."""
+    """Return the letters that a font has; none if it cannot be drawn with, as fonts of pictures (emoji) cannot."""
     try:
-        return set(map(chr, FT2Font(path).get_charmap()))
+        font = FT2Font(path)
+        font.set_size(8, 72)
     except (OSError, RuntimeError):
         return set()
+    return set(map(chr, font.get_charmap()))

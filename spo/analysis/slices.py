@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import field
 from typing import Any, Literal
 
-from spo.settings import Above, Positive, settings
+from spo.settings import Above, Positive, Trace, settings
 
 Axis = Literal["seconds", "tokens", "iterations"]
 Rule = Literal["above", "not_below", "similar"]
@@ -261,3 +261,16 @@ class Report:
     """Digest of the resolved config."""
     command: str = "snakemake --cores all"
     """The command that makes everything shown."""
+
+
+@settings
+class Rehearsal:
+    """Everything that a study draws, to be tried before it trains."""
+
+    figures: dict[str, Figure]
+    tables: dict[str, Table]
+    report: Report
+    estimators: dict[str, tuple[str, ...]] = field(default_factory=dict)
+    """File of an audit under the results folder -> its estimators."""
+    traces: dict[str, Trace] = field(default_factory=dict)
+    """File of a trace under the results folder -> its settings."""

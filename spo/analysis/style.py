@@ -25,6 +25,8 @@ HALF_INCHES, WIDE_INCHES, FULL_INCHES = 3.6, 4.4, 7.0
 #: Distance between two lines of direct labels, in points.
 LABEL_GAP_POINTS = 9.5
 
+#: Files of a figure.
+FORMATS = ("png", "pdf")
 #: Fonts that ship with matplotlib, so every machine draws the same letters.
 FONT, MONOSPACE = "DejaVu Sans", "DejaVu Sans Mono"
 
@@ -79,11 +81,13 @@ def monospace() -> list[str]:
     return list(matplotlib.rcParams["font.monospace"])
 
 
-def save(canvas: Canvas, stem: Path, dpi: int) -> None:
+def save(canvas: Canvas, stem: Path, dpi: int, formats: tuple[str, ...] = FORMATS) -> None:
     """Write stem.png and stem.pdf; the same figure gives the same bytes, for no date is written."""
-    _save(canvas, Path(f"{stem}.png"), dpi=dpi, metadata={"Software": None})
-    canvas.set_layout_engine("none")  # the PDF keeps the places just found, which saves a quarter of the time
-    _save(canvas, Path(f"{stem}.pdf"), metadata={"CreationDate": None, "Creator": None, "Producer": None})
+    if "png" in formats:
+        _save(canvas, Path(f"{stem}.png"), dpi=dpi, metadata={"Software": None})
+        canvas.set_layout_engine("none")  # the PDF keeps the places just found, which saves a quarter of the time
+    if "pdf" in formats:
+        _save(canvas, Path(f"{stem}.pdf"), metadata={"CreationDate": None, "Creator": None, "Producer": None})
 
 
 def _save(canvas: Canvas, path: Path, **how) -> None:

@@ -9,6 +9,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+from spo.analysis.slices import Rehearsal
 from spo.config import layers, plan
 from spo.config.check import check
 from spo.config.forecast import forecast, shortest_first
@@ -17,6 +18,7 @@ from spo.config.pictures import (
     digest,
     experiment_files,
     reads,
+    rehearsal,
     report_slice,
     slices_of_pictures,
     trace_file,
@@ -28,6 +30,7 @@ from spo.config.validate import parse, repaired, slice_json
 from spo.errors import UserError
 
 __all__ = [
+    "NUMBERS",
     "Evaluation",
     "Run",
     "Study",
@@ -41,6 +44,7 @@ __all__ = [
     "parse",
     "pictures",
     "reads",
+    "rehearsed",
     "report_slice",
     "runs",
     "shortest_first",
@@ -48,6 +52,10 @@ __all__ = [
     "summary",
     "trace_file",
 ]
+
+
+#: The numbers that the paper prints.
+NUMBERS = Path(__file__).parents[2] / "config/paper_numbers.yaml"
 
 
 def load(
@@ -83,6 +91,11 @@ def _groups(numbers: Path) -> frozenset[str] | None:
 def pictures(study: Study, numbers: Path) -> dict[str, str]:
     """Settings of every figure and table as JSON, by name; `numbers` is the file with the paper's numbers."""
     return {name: slice_json(part) for name, part in slices_of_pictures(study, layers.read(numbers).tree).items()}
+
+
+def rehearsed(study: Study, numbers: Path) -> Rehearsal:
+    """Return everything that a study draws, to be tried before it trains; `numbers` as for `pictures`."""
+    return rehearsal(study, layers.read(numbers).tree)
 
 
 def summary(study: Study) -> str:

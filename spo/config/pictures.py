@@ -106,6 +106,22 @@ def _drawn(samples: int, sampling: Sampling) -> str:
     return f"{count} per problem at temperature {sampling.temperature:g}{nucleus}"
 
 
+def rehearsal(study: Study, numbers: Numbers) -> slices.Rehearsal:
+    """Return everything that the study draws, to be tried before it trains."""
+    pictures = slices_of_pictures(study, numbers)
+    return slices.Rehearsal(
+        figures={name: pictures[name] for name in study.figures},
+        tables={name: pictures[name] for name in study.tables},
+        report=report_slice(study, ""),
+        estimators={
+            path: tuple(audit.audit.estimators)
+            for key, audit in study.audits.items()
+            for path in audit_files(study, key)
+        },
+        traces={trace_file(key): trace.trace for key, trace in study.traces.items()},
+    )
+
+
 def report_slice(study: Study, command: str) -> slices.Report:
     """Settings of the report; `command` is what a reader types to make it again."""
     return slices.Report(

@@ -102,7 +102,7 @@ def test_draw_takes_labels_literally(kind, tmp_path, monkeypatch):
     study = labelled(ODD[:2])
     fill(tmp_path, study, problems=8, iterations=6)
     seen = []
-    monkeypatch.setattr(style, "save", lambda canvas, stem, dpi: seen.extend(canvas.findobj(match=Text)))
+    monkeypatch.setattr(style, "save", lambda canvas, *_: seen.extend(canvas.findobj(match=Text)))
     settings = Figure(draw=kind, title="$a_{b$ \\x", study=study, note="Its $note_$.")
     figures.draw("fig", settings, tmp_path, tmp_path / "fig", tmp_path / "fig.csv")
     assert not any(text.get_parse_math() for text in seen)
