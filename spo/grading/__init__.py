@@ -25,12 +25,12 @@ class Grader:
 #: `grader:` in config -> rule
 GRADERS: dict[str, Grader] = {
     "final_line": Grader("final_line", 1, conclusion.final_line),
-    "gsm8k": Grader("gsm8k", 3, number.gsm8k),
+    "gsm8k": Grader("gsm8k", 4, number.gsm8k),
     "gsm8k_official": Grader("gsm8k_official", 2, conclusion.gsm8k_official),
-    "math": Grader("math", 2, mathematics.mathematics),
+    "math": Grader("math", 3, mathematics.mathematics),
     "math_official": Grader("math_official", 3, official.math_official),
-    "aime": Grader("aime", 2, mathematics.aime),
-    "knights": Grader("knights", 2, knights.knights),
+    "aime": Grader("aime", 3, mathematics.aime),
+    "knights": Grader("knights", 3, knights.knights),
 }
 
 SEVERAL_CONCLUSIONS_REWARD = -2.0

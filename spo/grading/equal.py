@@ -282,9 +282,11 @@ def _is_range(tree: Tree) -> bool:
 
 
 def _is_label(tree: Tree) -> bool:
-    r"""What stands before `=` and only names the answer: x, AB, \theta_1, f(x), the area."""
+    r"""What stands before `=` and only names the answer: x, AB, \theta_1, f(x), the area, (p, q)."""
     if tree[0] in ("variable", "word", "constant"):
         return tree != INFINITY
+    if tree[0] == "tuple":
+        return all(item[0] == "variable" for item in tree[3:])
     return tree[0] == "*" and tree[1][0] == "variable" and tree[2][0] in ("variable", "word")
 
 

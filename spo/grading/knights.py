@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import re
 
-from spo.grading.final import MOST_PHRASES, first_problem, last_box
+from spo.grading.final import MOST_PHRASES, last_box
+from spo.grading.turns import parts
 from spo.grading.verdicts import DIFFERENT, EQUAL, MISSING, shown
 from spo.types import Verdict
 
@@ -17,6 +18,11 @@ _SAYS = re.compile(
 )
 _GROUP = re.compile(rf"\b(?P<kind>[A-Za-z]+)s?\s*:\s*(?P<names>{_NAMES})")
 _MARKERS = re.compile(r"CONCLUSION|<answer>|final answer|answer\s*:|####|solution\s*:", re.IGNORECASE)
+
+#: the kinds of the published puzzles: a reference in which all are of one kind does not name the other
+_PAIRS = [("knight", "knave"), ("hero", "villain"), ("saint", "sinner"), ("angel", "devil"), ("sage", "fool")]
+_PAIRS += [("pioneer", "laggard"), ("altruist", "egoist")]
+_OPPOSITES = dict(_PAIRS) | {liar: truthful for truthful, liar in _PAIRS}
 
 _NO_NAMES = frozenset(
     [
@@ -65,7 +71,8 @@ def knights(answer: str, response: str) -> Verdict:
     Verdict(correct=True, extracted='Oliver knave, Zoey knight', reason='equal')
     """
     expected = dict(_said(answer, set()))
-    found = _conclusion(response, expected, {*expected.values(), "knight", "knave"})
+    kinds = {*expected.values(), "knight", "knave"}
+    found = _conclusion(response, expected, kinds | {_OPPOSITES[kind] for kind in kinds if kind in _OPPOSITES})
     if not found:
         return Verdict(False, None, MISSING)
     told = ", ".join(f"{name.capitalize()} {kind}" for name, kind in found.items())
@@ -75,21 +82,29 @@ def knights(answer: str, response: str) -> Verdict:
 
 def _conclusion(response: str, expected: dict[str, str], kinds: set[str]) -> dict[str, str]:
     """What is concluded of whom; of somebody named twice, the last word counts."""
-    text = first_problem(response)[-_LONGEST_TAIL:]
+    thought, said = parts(response)
+    text = (said if said.strip() else thought)[-_LONGEST_TAIL:]
     box = last_box(text)
-    if box is not None and (found := dict(_said(box, kinds))):
+    if box is not None and (found := _told(box, expected, kinds)):
         return found
     for marker in list(_MARKERS.finditer(text))[: -MOST_PHRASES - 1 : -1]:
-        if found := dict(_said(text[marker.end() :], kinds)):
+        if found := _told(text[marker.end() :], expected, kinds):
             return found
     # Without a marker: backwards, line by line, until everybody is named. The reasoning before does not count.
     found: dict[str, str] = {}
     for line in reversed(text.splitlines()):
-        said = dict(_said(line, kinds))
-        found = said | found
+        said_there = dict(_said(line, kinds))
+        found = said_there | found
         if set(expected) <= set(found):
             break
     return found
+
+
+def _told(text: str, expected: dict[str, str], kinds: set[str]) -> dict[str, str]:
+    """Who is what; somebody expected of whom only an unknown kind is told, such as a troll, is of that kind."""
+    known = dict(_said(text, kinds))
+    others = {name: kind for name, kind in _said(text, set()) if name in expected and name not in known}
+    return known | others
 
 
 def _said(text: str, kinds: set[str]) -> list[tuple[str, str]]:
@@ -104,6 +119,6 @@ def _said(text: str, kinds: set[str]) -> list[tuple[str, str]]:
         if (kinds and kind not in kinds) or names.lower() in kinds or names.lower().removesuffix("s") in kinds:
             continue
         if negated:
-            kind = next((other for other in sorted(kinds) if other != kind), kind)
+            kind = _OPPOSITES.get(kind) or next((other for other in sorted(kinds) if other != kind), f"no {kind}")
         found += [(name.lower(), kind) for name in re.findall(r"[A-Za-z]+", names) if name.lower() not in _NO_NAMES]
     return found

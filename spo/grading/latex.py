@@ -19,6 +19,7 @@ _CHARACTERS = str.maketrans(
     | {"∞": r"\infty ", "≤": r"\le ", "≥": r"\ge ", "≠": r"\ne ", "≈": r"\approx ", "±": r"\pm ", "∪": r"\cup "}
     | {"∈": r"\in ", "°": r"^\circ ", "θ": r"\theta ", "α": r"\alpha ", "β": r"\beta ", "∅": r"\emptyset "}
     | {"ℝ": r"\mathbb{R}", "⟨": r"\langle ", "⟩": r"\rangle "}
+    | dict.fromkeys("“”„", "")
 )
 #: commands that mean the same as the first of their line
 _SYNONYMS = r"""
@@ -71,6 +72,18 @@ _INTRODUCTION = re.compile(r"\s*\\text\s*\{[^{}]*(?:\b(?:is|are|equals)|[:=])\s*
 _UNIT_RATIO = re.compile(
     rf"(?<=[\d}}])\s*\\[dt]?frac\s*\{{\s*\\{TEXT}\s*\{{[^{{}}]*\}}\s*\}}\s*\{{\s*\\{TEXT}\s*\{{[^{{}}]*\}}\s*\}}"
 )
+# 12^{\mathrm{th}}, 12\text{th}, 12th
+_NO_TEXT = re.compile(rf"\\{TEXT}\s*\{{\s*\}}")
+_ORDINAL = re.compile(
+    rf"(?<=\d)\s*(?:\^\s*\{{\s*(?:\\{TEXT}\s*\{{\s*(?:st|nd|rd|th)\s*\}}|st|nd|rd|th)\s*\}}"
+    rf"|\^?\s*\\{TEXT}\s*\{{\s*(?:st|nd|rd|th)\s*\}}|(?:st|nd|rd|th)\b)"
+)
+_ONE_UNIT = r"\\mathrm\s*\{\s*~?\s*[a-zA-Z]{1,4}\s*\}(?:\s*\^\s*(?:\{\s*-?\d\s*\}|\d))?"
+# \mathrm{~km} / \mathrm{h}: one letter alone, \mathrm{m}, may be a variable
+_UNITS = re.compile(
+    rf"(?<=[\d}}\s,])\s*(?:\\mathrm\s*\{{\s*~\s*[a-zA-Z]{{1,4}}\s*\}}(?:\s*\^\s*(?:\{{\s*-?\d\s*\}}|\d))?"
+    rf"|{_ONE_UNIT}(?=\s*(?:/|\\cdot|\\,)?\s*\\mathrm))(?:\s*(?:/|\\cdot(?![a-z])|\\,)?\s*{_ONE_UNIT})*\s*$"
+)
 _TRIGONOMETRIC = re.compile(r"sin|cos|tan|cot|sec|csc")
 # A word, a date, a time of day: not a formula, in which case matters.
 _WORDY = re.compile(r"[a-zA-Z.:\d]*[a-zA-Z]{3,}[a-zA-Z.:\d]*|\d+(?::\d\d)?[aApP][mM]")
@@ -82,6 +95,7 @@ def clean(text: str) -> str:
     >>> clean(r"\left( \dfrac{1}{2},\; 10{,}000 \right)").replace(" ", "")
     '(\\frac{1}{2},10000)'
     """
+    text = _ORDINAL.sub("", _UNITS.sub("", text))
     text = (
         re.sub(r"(?<=\d)(?:\{,\}|,\s*\\!\s*|\\!\s*,\s*\\?!?\s*|\\,)(?=\s*\d{3})", "", text)
         .translate(_CHARACTERS)
@@ -89,6 +103,7 @@ def clean(text: str) -> str:
     )
     if re.fullmatch(r"\s*-?\$?\d{1,3}(?:\s\d{3})+\s*", text):
         text = re.sub(r"\s", "", text)
+    text = _NO_TEXT.sub("", text)
     text = text.replace("\\\\", r"\row " if r"\begin" in text else "\\")
     text = re.sub(r"\\row\s*\[[\d.]+\s*(?:pt|em|ex|mm|cm)\]", r"\\row ", text)
     text = _SPACING.sub(" ", text).replace(r"\$", "").replace("$", "").replace(r"\%", "%").replace("**", "")

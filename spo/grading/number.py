@@ -5,8 +5,10 @@ from __future__ import annotations
 import re
 from fractions import Fraction
 
-from spo.grading.final import MOST_PHRASES, first_problem, last_box, without_code
+from spo.grading.cutoff import is_hanging
+from spo.grading.final import LONGEST_SEARCH, MOST_PHRASES, box_end, boxes, without_code
 from spo.grading.sentence import LONGEST_STATEMENT, first_value, has_number, plain, stated_value
+from spo.grading.turns import parts, tagged
 from spo.grading.verdicts import DIFFERENT, EQUAL, MISSING, shown
 from spo.grading.words import SCALES
 from spo.types import Verdict
@@ -19,6 +21,9 @@ _PHRASE = re.compile(
     r"(?:\bis\b(?:\s+that\b)?|[:=])[\s*_]*:?",
     re.IGNORECASE,
 )
+_NEGATED = re.compile(r"\W*(?:not|never|neither|wrong|incorrect)\b", re.IGNORECASE)
+# A number, perhaps with a currency before it and a unit of few words after it
+_BARE = re.compile(r"\W*[a-zA-Z]{0,3}\W*\d[\d,./]*\W*(?:[a-zA-Z]+\W*){0,4}(?:\([^()]*\)\W*)?")
 _SENTENCE_END = re.compile(
     r"(?<!\bMr)(?<!\bMrs)(?<!\bMs)(?<!\bDr)(?<!\bSt)(?<!\bi\.e)(?<!\be\.g)[.!?]+(?=\s|$|[*\"')])|\n+"
 )
@@ -50,19 +55,18 @@ def gsm8k(answer: str, response: str) -> Verdict:
 
 def stated_number(response: str) -> tuple[str, Fraction | None] | None:
     """(text, value) of the final answer; the value is None where the text is no number, and all is where none is."""
-    text = first_problem(response)
-    thought, closed, said = text.rpartition("</think>")
-    text = said if closed and said.strip() else text
+    thought, said = parts(response)
+    text = tagged(said) or (said if said.strip() else thought)
     marked = _marked(text)
     if marked is not None:
         return marked, _line_value(marked)
-    box = last_box(text)
-    if box is not None:
-        return box, first_value(plain(box[:LONGEST_STATEMENT]))
-    for statement in _phrased(text):
+    box_start, box = next(reversed(boxes(text)), (0, None))
+    for statement in _phrased(text, box_end(text, box_start, box) if box else 0):
         value, _ = stated_value(statement)
         if value is not None or has_number(statement):
             return statement, value
+    if box is not None:
+        return box, first_value(plain(box[:LONGEST_STATEMENT]))
     return _concluded(text)
 
 
@@ -98,19 +102,35 @@ def _marked(text: str) -> str | None:
     return None
 
 
-def _phrased(text: str) -> list[str]:
-    """What follows "answer is", the last one first, up to the end of the sentence."""
+def _phrased(text: str, after: int) -> list[str]:
+    """What follows "answer is", the last one first, up to the end of the sentence.
+
+    `after`: the place of the last box, before which nothing counts. An "Answer:" at the head of the working states
+    nothing, unless a bare value follows.
+    """
     found = []
-    for match in list(_PHRASE.finditer(text))[: -MOST_PHRASES - 1 : -1]:
+    for match in list(_PHRASE.finditer(text, max(after, len(text) - LONGEST_SEARCH)))[: -MOST_PHRASES - 1 : -1]:
         rest = text[match.end() : match.end() + LONGEST_STATEMENT].lstrip(" \t\n*_:")
-        if statement := _first_sentence(rest):
+        statement = _first_sentence(rest)
+        if after and "is" not in match.group().lower().split() and "final" not in match.group().lower():
+            continue
+        if statement and not _NEGATED.match(statement) and not _is_working(text, match, statement):
             found.append(statement)
     return found
+
+
+def _is_working(text: str, match: re.Match[str], statement: str) -> bool:
+    if match.group().rstrip("* \n_")[-1:] not in ":=" or text[: match.start()].strip("#*_> \t\n"):
+        return False
+    end = text.find(statement, match.end()) + len(statement)
+    return not _BARE.fullmatch(statement) and has_number(text[end:])
 
 
 def _concluded(text: str) -> tuple[str, Fraction | None] | None:
     """The last sentence with a number in it, and the number it concludes with."""
     tail = without_code(text)[-_LONGEST_TAIL:].rstrip()
+    if is_hanging(tail):
+        return None
     for sentence in reversed(_sentences(tail)):
         value, shown_text = stated_value(sentence) if not _FAREWELL.match(sentence) else (None, "")
         if value is not None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from spo.grading import words
 from spo.grading.latex import LONGEST_ANSWER, clean, thousands
-from spo.grading.symbols import BETWEEN, CLOSING, FILLER, GREEK, RELATIONS
+from spo.grading.symbols import BETWEEN, CLOSING, FILLER, GREEK, RELATIONS, UNIT_LETTERS
 from spo.grading.tokens import Reader, Token, Unreadable, starts_factor, tokens
 from spo.grading.trees import INFINITY, Tree, repeating
 
@@ -128,8 +128,10 @@ def _unit(reader: Reader, left: Tree) -> Tree:
         reader.take()
         if reader.skip("^"):
             _argument(reader)
-        if reader.next.text == "/" and reader.after.kind == "word":
+        if reader.next.text == "/" and (reader.after.kind == "word" or reader.after.text in UNIT_LETTERS):
             reader.take()
+            if reader.next.kind == "letter":
+                reader.take()
     if first in words.SCALES:
         return ("*", left, ("number", str(words.SCALES[first])))
     return ("*", left, ("word", first)) if first in ("am", "pm") else left

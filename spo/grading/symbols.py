@@ -16,6 +16,8 @@ SHORT_WORDS = FILLER | _names(
     " to odd one two six ten all"
 )
 
+#: what a unit may be per: 60 km/h
+UNIT_LETTERS = _names("h s m g l L")
 #: words between values, which are no units
 BETWEEN = ("and", "or", "to")
 #: LaTeX names of what plain text spells out

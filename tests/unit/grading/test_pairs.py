@@ -18,9 +18,9 @@ KNOWN = {
     ("5", "The answer is 5 more than 8, which is 13."),
 }
 PAIRS = [
-    (grader, *(row[name] for name in ("label", "answer", "response", "reason")))
-    for grader in ("gsm8k", "math")
-    for row in map(json.loads, (Path(__file__).parent / f"pairs_{grader}.jsonl").read_text("utf-8").split("\n")[:-1])
+    (row.get("grader", name), *(row[field] for field in ("label", "answer", "response", "reason")))
+    for name in ("gsm8k", "math", "styles")
+    for row in map(json.loads, (Path(__file__).parent / f"pairs_{name}.jsonl").read_text("utf-8").split("\n")[:-1])
 ]
 
 
