@@ -43,7 +43,7 @@ class Case(NamedTuple):
 
 @dataclass(frozen=True)
 class Row:
-    """One line of the table: medians over the repeats; None where a way is not installed.
+    """One line of the table: medians over the repeats; `peer_over_this` is None where there is no peer.
 
     `peer_over_this` and `floor_over_this` are ratios of seconds an answer. Speeds are of processor time, the worker's
     included, ± the distance between the quartiles; the other seconds are the clock's.
@@ -53,12 +53,12 @@ class Row:
     hostile_share: float
     way: str
     peer_over_this: float | None
-    floor_over_this: float | None
-    answers_per_s: float | None
-    spread: float | None
-    seconds_for_10000: float | None
-    slowest_answer_s: float | None
-    agreement: float | None
+    floor_over_this: float
+    answers_per_s: float
+    spread: float
+    seconds_for_10000: float
+    slowest_answer_s: float
+    agreement: float
     answers: int
 
 
@@ -83,7 +83,7 @@ def labelled() -> dict[str, list[Case]]:
     sets: dict[str, list[Case]] = {}
     for grader, *case in [*CASES, *(pair[:4] for pair in PAIRS)]:
         sets.setdefault(grader, []).append(Case(*case))
-    sets["aime"] = [case for case in sets["math"] if case.answer.isdigit() and len(case.answer) <= 3]
+    sets["aime"] += [case for case in sets["math"] if case.answer.isdigit() and len(case.answer) <= 3]
     return sets
 
 
@@ -149,12 +149,10 @@ def ours(name: str) -> Judge:
     return lambda answer, response: grade(answer, response).correct
 
 
-def peer() -> Judge | None:
-    """math-verify, or None if it is not installed."""
-    try:
-        from math_verify import parse, verify
-    except ImportError:
-        return None
+def peer() -> Judge:
+    """math-verify in this process, with its own time limits."""
+    from math_verify import parse, verify
+
     logging.disable(logging.ERROR)  # it tells of every answer that it cannot read
     return lambda answer, response: verify(parse(rf"\boxed{{{answer}}}"), parse(response))
 
@@ -170,7 +168,7 @@ OURS = {
 }
 
 
-def judges(name: str) -> dict[str, Judge | None]:
+def judges(name: str) -> dict[str, Judge]:
     others = {} if name == "knights" else {PEER: peer()}
     return {grader: ours(grader) for grader in OURS[name]} | {FLOOR: exact} | others
 
@@ -212,7 +210,7 @@ def measure(sets: Mapping[str, Sequence[Case]], answers: int, repeats: int, shar
         ways = judges(name)
         for share in shares:
             counts = {way: max(1, answers // PEER_SHARE) if way == PEER else answers for way in ways}
-            turns: dict[str, list[Timing]] = {way: [] for way, judge in ways.items() if judge is not None}
+            turns: dict[str, list[Timing]] = {way: [] for way in ways}
             for seed in range(repeats + 1):
                 for way, done in turns.items():
                     # The first turn is short, and only makes everything ready.
@@ -224,8 +222,6 @@ def measure(sets: Mapping[str, Sequence[Case]], answers: int, repeats: int, shar
 
 
 def _row(name: str, share: float, way: str, turns: Mapping[str, Sequence[Timing]], answers: int) -> Row:
-    if way not in turns:
-        return Row(name, share, way, *(None,) * 7, 0)
     seconds = {each: np.array([turn.cpu_s for turn in done]) for each, done in turns.items()}
     own = seconds[way]
     low, middle, high = np.quantile(1 / own, [0.25, 0.5, 0.75])
@@ -253,9 +249,6 @@ def main(arguments: Sequence[str] | None = None) -> None:
     print(f"{'set':<15} {'hostile':>7} {'way':<14} {'peer/this':>9} {'floor/this':>10} {'agrees':>7}  answers/s")
     for row in table:
         head = f"{row.set:<15} {row.hostile_share:>7.0%} {row.way:<14}"
-        if row.answers_per_s is None:
-            print(f"{head} not installed")
-            continue
         over = f"{row.peer_over_this:>9.1f}" if row.peer_over_this else f"{'–':>9}"
         speed = f"{row.answers_per_s:.0f} ± {row.spread:.0f}; 10,000 in {row.seconds_for_10000:.1f} s"
         slowest = f"slowest {row.slowest_answer_s:.2f} s"

@@ -40,7 +40,7 @@ ROOMS = {
     "ground": Room(GROUND, (*GROUND, "numpy", "annotated_types", "pydantic")),
     "maths": Room(MATHS, (*GROUND, *MATHS, "numpy", "torch")),
     "data": Room(("spo.data",), (*GROUND, "spo.data", "numpy", "pydantic", "datasets")),
-    "grading": Room(("spo.grading",), (*GROUND, "spo.grading", "mpmath")),
+    "grading": Room(("spo.grading",), (*GROUND, "spo.grading", "mpmath", "math_verify")),
     "policy": Room(("spo.policy",), (*GROUND, "spo.policy", "numpy", *MODELS)),
     # Practice meets the world only as the type of what it is handed.
     "practice": Room(

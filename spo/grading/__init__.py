@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from spo.grading import conclusion, knights, mathematics, number, official
+from spo.grading import conclusion, knights, library, mathematics, number, official
 from spo.grading.verdicts import SEVERAL
 from spo.types import Grade, Verdict
 
@@ -28,6 +28,7 @@ GRADERS: dict[str, Grader] = {
     "gsm8k": Grader("gsm8k", 4, number.gsm8k),
     "gsm8k_official": Grader("gsm8k_official", 2, conclusion.gsm8k_official),
     "math": Grader("math", 3, mathematics.mathematics),
+    "math_verify": Grader("math_verify", 1, library.math_verify),
     "math_official": Grader("math_official", 3, official.math_official),
     "aime": Grader("aime", 3, mathematics.aime),
     "knights": Grader("knights", 3, knights.knights),

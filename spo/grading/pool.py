@@ -21,10 +21,11 @@ from spo.errors import RunFailure
 TIMEOUT_S = 2.0
 START_TIMEOUT_S = 60.0
 MOST_BYTES = 2**30  # address space of the worker
-TIMEOUT, MEMORY = "timeout", "memory"
+TIMEOUT, MEMORY, LOADED = "timeout", "memory", "loaded"
 
 _lock = threading.RLock()
 _worker: tuple[int, subprocess.Popen] | None = None  # with the id of the process that started it
+_has_library = False  # whether that worker has loaded math-verify
 
 
 @lru_cache(maxsize=20_000)
@@ -38,23 +39,41 @@ def ask(kind: str, first: tuple, second: tuple | str) -> str:
     'equal'
     """
     with _lock:
+        return _asked(_running(), (kind, first, second))
+
+
+def verify(reference: str, response: str) -> tuple[str, str | None]:
+    """(outcome, what was extracted) of the library math-verify: as `ask`, or `no answer`, or `error` with its name."""
+    global _has_library
+    with _lock:
         worker = _running()
-        try:
-            worker.stdin.write(json.dumps((kind, first, second)).encode() + b"\n")
-            worker.stdin.flush()
-            answer = _line(worker, TIMEOUT_S)
-        except BrokenPipeError:
-            answer = ""
-        if answer in ("equal", "different"):
-            return answer
-        ended_by_itself = answer != TIMEOUT
-        stop()
-        return MEMORY if ended_by_itself else TIMEOUT
+        if not _has_library:
+            if _asked(worker, ("load", "", ""), START_TIMEOUT_S) != LOADED:
+                raise RunFailure(
+                    "grader math_verify: the library did not load. Install math-verify, see pyproject.toml."
+                )
+            _has_library = True
+        outcome, _, extracted = _asked(worker, ("math_verify", reference, response)).partition("\t")
+    return outcome, json.loads(extracted) if extracted else None
+
+
+def _asked(worker: subprocess.Popen, question: tuple, timeout_s: float | None = None) -> str:
+    """The answer of a worker; one that does not answer is killed."""
+    try:
+        worker.stdin.write(json.dumps(question).encode() + b"\n")
+        worker.stdin.flush()
+        answer = _line(worker, timeout_s or TIMEOUT_S)
+    except BrokenPipeError:
+        answer = ""
+    if answer not in ("", MEMORY, TIMEOUT):
+        return answer
+    stop()
+    return TIMEOUT if answer == TIMEOUT else MEMORY
 
 
 def stop() -> None:
     """Kill the worker, if there is one; the next question starts another."""
-    global _worker
+    global _worker, _has_library
     with _lock:
         if _worker is not None and _worker[0] == os.getpid():
             process = _worker[1]
@@ -62,7 +81,7 @@ def stop() -> None:
             process.wait()
             process.stdin.close()
             process.stdout.close()
-        _worker = None
+        _worker, _has_library = None, False
 
 
 def _running() -> subprocess.Popen:

@@ -28,9 +28,7 @@ def test_ten_thousand_ordinary_answers_take_less_than_a_minute(tmp_path):
     for share in ("0.0", "0.01"):
         own = [row for row in rows if row["hostile_share"] == share]
         assert {name: {row["way"] for row in own if row["set"] == name} for name in WAYS} == WAYS
-    installed = [row for row in rows if row["answers_per_s"]]
-    assert {row["way"] for row in rows} - {row["way"] for row in installed} <= {"math_verify"}
-    for row in installed:
+    for row in rows:
         if row["way"] == "exact":
             assert float(row["floor_over_this"]) == 1.0
         elif row["way"] != "math_verify" and row["hostile_share"] == "0.0":

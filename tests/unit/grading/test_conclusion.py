@@ -52,7 +52,8 @@ def test_verdicts(grader, answer, response, correct, extracted, reason):
 @given(st.sampled_from(sorted(GRADERS)), st.text(max_size=20), st.text(max_size=200))
 def test_any_text_gets_a_verdict(grader, answer, response):
     verdict = GRADERS[grader].grade(answer, response)
-    assert verdict.reason in ("equal", "different", "no answer", "several conclusions")
+    reasons = {"equal", "different", "no answer", "several conclusions"}
+    assert verdict.reason in reasons | ({"error", "timeout", "memory"} if grader == "math_verify" else set())
     assert verdict.correct == (verdict.reason == "equal")
     assert verdict.extracted is None or len(verdict.extracted) <= 200
 
