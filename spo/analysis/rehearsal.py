@@ -18,6 +18,18 @@ from spo.errors import RunFailure, UserError
 SEEDS = 2
 #: Pixels per inch of figures that nobody looks at.
 DPI = 40
+#: What drawing libraries raise for settings that they cannot draw.
+DRAWING_FAILS = (
+    ArithmeticError,
+    AssertionError,
+    AttributeError,
+    LookupError,
+    OSError,
+    RuntimeError,
+    TypeError,
+    ValueError,
+)
+DRAWING_FAILS += (Warning,)
 #: How matplotlib says that labels leave no room for what they label.
 NO_ROOM = "constrained_layout not applied"
 
@@ -53,7 +65,7 @@ def _named(key: str, root: Path) -> Iterator[None]:
             yield
     except (UserError, RunFailure) as error:
         raise UserError(f"{key}: {str(error).replace(f'{root}/', '')}") from None
-    except Exception as error:
+    except DRAWING_FAILS as error:
         said = " ".join(str(error).split())[:200]
         if said.startswith(NO_ROOM):
             raise UserError(f"{key}: its labels leave no room to draw in; shorten the longest") from None
