@@ -168,11 +168,12 @@ def _train(options: argparse.Namespace) -> None:
 
 def _rehearse(models: Sequence, state: Path) -> None:
     """Write what is saved beside the weights, and remove it: what cannot be saved shows before anything is trained."""
+    folder = state.with_name(f".{state.name}.rehearsal")  # beside it, so that misuse makes no state
     try:
         for model in models:
-            model.rehearse(state / "rehearsal")
+            model.rehearse(folder)
     finally:
-        shutil.rmtree(state / "rehearsal", ignore_errors=True)
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 def generate(options: argparse.Namespace) -> None:

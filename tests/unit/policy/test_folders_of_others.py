@@ -316,6 +316,39 @@ def test_open_takes_other_architectures_that_are_complete(folder: Path) -> None:
     policy.sample([Request(PROMPT, (0,), 3)], GREEDY)
 
 
+SIZES = {"hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 2, "num_attention_heads": 4}
+SIZES |= {"num_key_value_heads": 2, "max_position_embeddings": 64, "pad_token_id": 0, "bos_token_id": None}
+EXPERTS = {"num_experts": 4, "num_experts_per_tok": 2, "moe_intermediate_size": 16, "head_dim": 8}
+ARCHITECTURES = {
+    "gemma2": ("Gemma2ForCausalLM", {"head_dim": 8}),  # caps logits, tied, alternating windows
+    "mistral": ("MistralForCausalLM", {"sliding_window": 4}),
+    "qwen3": ("Qwen3ForCausalLM", {"head_dim": 16}),
+    "qwen3_moe": ("Qwen3MoeForCausalLM", EXPERTS),  # stored expert by expert, computed as one tensor
+    "llama": ("LlamaForCausalLM", {"rope_parameters": {"rope_type": "linear", "factor": 2.0, "rope_theta": 1e4}}),
+}
+
+
+@pytest.mark.parametrize("kind", ARCHITECTURES)
+def test_open_and_save_agree_with_transformers_on_other_architectures(folder: Path, kind: str) -> None:
+    from transformers import AutoModelForCausalLM
+
+    build, more = ARCHITECTURES[kind]
+    foreign(folder, kind, build, **SIZES, **more)
+    check_model_folder(folder, "hf")
+    with pytest.raises(UserError, match=r"by backend engine. Use `backend: hf`"):
+        check_model_folder(folder, "engine")
+    rows = torch.tensor([[4, 7, 9, 3, 12, 5, 6]])
+    policy = BACKENDS["hf"](folder, 1)
+    with torch.no_grad():
+        for weight in policy.weights().values():
+            weight += 1e-3 * torch.randn(weight.shape, generator=torch.Generator().manual_seed(0))
+    policy.save(folder.parent / "saved")
+    check_model_folder(folder.parent / "saved", "hf")
+    theirs = AutoModelForCausalLM.from_pretrained(folder.parent / "saved")
+    expected = theirs(input_ids=rows).logits.log_softmax(-1)[:, :-1].gather(-1, rows[:, 1:, None]).squeeze(-1)
+    torch.testing.assert_close(policy.token_logprobs(rows, 1.0)[0], expected, atol=1e-5, rtol=1e-5)
+
+
 def test_open_names_what_another_architecture_lacks(folder: Path) -> None:
     foreign(folder, "gpt2", "GPT2LMHeadModel", **GPT2)
     weights = load_file(folder / "model.safetensors")
