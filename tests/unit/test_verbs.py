@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import pytest
 import torch
@@ -10,6 +11,7 @@ import torch
 from spo import store
 from spo.__main__ import main
 from spo.config import slice_json
+from spo.errors import UserError
 from spo.policy import BACKENDS
 from spo.policy import tokenizer as tokenizers
 from spo.policy.transformer import product_dtype
@@ -91,3 +93,21 @@ def test_score_writes_intervals_by_problem(tmp_path):
     found = json.loads(output.read_text(encoding="utf-8"))
     assert (found["problems"], found["samples_per_problem"], found["contexts"]["64"]["n"]) == (20, 16, 20)
     assert found["contexts"]["64"]["high"] - found["contexts"]["64"]["low"] == pytest.approx(0.4014, abs=1e-4)
+
+
+@pytest.mark.parametrize("backend", ["engine", "hf"])
+def test_train_tries_to_save_before_it_trains(study, tmp_path, monkeypatch, capsys, backend):
+    """What a library refuses to write is one line, before any state is made."""
+
+    def refuse(*_: object, **__: object) -> None:
+        raise UserError("model: cannot be saved. Use another one.")
+
+    monkeypatch.setattr("spo.policy.saving.save_rest", refuse)
+    for split in ("train", "validation"):
+        store.write_jsonl(study / f"data/{split}.jsonl", tiny.problems(6))
+    settings = replace(tiny.BASE, backend=backend, iterations=1, memory=Memory(device="cpu"))
+    places = {"model": study / "model", "data": study / "data", "state": tmp_path / "state", "output": tmp_path / "out"}
+    words = ["train", "--name", "x", "--settings", slice_json(settings), "--dataset", slice_json(DATASET)]
+    code = main(words + [word for key, place in places.items() for word in (f"--{key}", str(place))])
+    assert (code, capsys.readouterr().err) == (2, "spo: model: cannot be saved. Use another one.\n")
+    assert list(tmp_path.iterdir()) == []
