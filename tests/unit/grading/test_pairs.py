@@ -1,4 +1,4 @@
-"""Adversarial pairs: labelled by hand, each with a reason, before any grader had seen them (see docs/graders.md)."""
+"""Pairs labelled by hand, each with a reason: adversarial ones, and the styles of real responses (docs/graders.md)."""
 
 from __future__ import annotations
 
