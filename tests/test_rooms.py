@@ -58,6 +58,8 @@ ROOMS = {
             "spo.data:DATASETS",
             "spo.data:check_settings",
             "spo.data:trains",
+            "spo.data:local_files",
+            "spo.policy.tokenizer",
             "spo.grading:GRADERS",
             "spo.policy:BACKENDS",
             "spo.policy.model_folder",

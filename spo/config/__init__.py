@@ -12,6 +12,7 @@ from typing import Any
 from spo.analysis.slices import Rehearsal
 from spo.config import layers, plan
 from spo.config.check import check
+from spo.config.check_files import check_files
 from spo.config.forecast import forecast, shortest_first
 from spo.config.pictures import (
     audit_files,
@@ -74,6 +75,7 @@ def load(
         whole, left_out = pruned(found, layers.stack([layer.tree for layer in found]))
         study, mistakes, gone = repaired(Study, whole)
         mistakes += check(study, gone, _groups(paths[0].parent / "paper_numbers.yaml"))
+        mistakes += check_files(study) if not mistakes else []
     except layers.Mistakes as error:
         mistakes += error.found
     if study is None or mistakes:

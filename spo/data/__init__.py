@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -41,6 +42,17 @@ def check_settings(name: str, settings: Dataset) -> None:
         generated.check_settings(settings, name, GENERATED[settings.source])
     else:
         given.check_settings(settings, name)
+
+
+def local_files(name: str, settings: Dataset) -> dict[str, list[Path]]:
+    """Return the files of `settings.path` by split; none for generated problems, or if a variable in it is not set.
+
+    Raises UserError for a file that is not there.
+    """
+    if settings.source in GENERATED or settings.path is None or "$" in os.path.expandvars(settings.path):
+        return {}
+    parts = given.SOURCES[settings.source].parts
+    return {split: [given.local_file(settings.path, name, part.stem) for part in parts[split]] for split in parts}
 
 
 def prepare(name: str, settings: Dataset, output: Path) -> None:

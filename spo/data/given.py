@@ -139,7 +139,7 @@ def _rows(settings: Dataset, name: str, source: Source, split: str, notes: dict[
     rows: list[Row] = []
     for part in source.parts[split]:
         if settings.path:
-            path = _file(settings.path, name, part.stem)
+            path = local_file(settings.path, name, part.stem)
             notes.setdefault("sha256", {})[part.stem] = store.sha256_file(path)
             rows += store.read_jsonl(path, check=source.read)
         else:
@@ -149,7 +149,8 @@ def _rows(settings: Dataset, name: str, source: Source, split: str, notes: dict[
     return rows
 
 
-def _file(folder: str, name: str, stem: str) -> Path:
+def local_file(folder: str, name: str, stem: str) -> Path:
+    """Return a file of JSON lines in a local folder; raise UserError if it is not there."""
     expanded = os.path.expanduser(os.path.expandvars(folder))
     if "$" in expanded:
         raise UserError(f"datasets.{name}.path: {folder}: environment variable not set")

@@ -13,6 +13,7 @@ from pathlib import Path
 import psutil
 import pytest
 
+from spo import store
 from tests.workflow.conftest import SMOKE, Checkout, environment
 
 pytestmark = pytest.mark.slow
@@ -50,6 +51,25 @@ def test_every_rule_runs_and_leaves_log_and_benchmark(smoked: Checkout) -> None:
     assert (results / "tables/table1.md").read_text(encoding="utf-8").count("|") > 20
     for page in ("report", "trajectories"):
         assert "<html" in (results / f"{page}.html").read_text(encoding="utf-8").lower()
+
+
+def test_every_run_learns_something(smoked: Checkout) -> None:
+    """Otherwise equal bytes of models, here and after kills, would be those of models that never moved."""
+    results = smoked.folder / "results/smoke"
+    runs = sorted((results / "runs").iterdir())
+    assert len(runs) == 25
+    for run in runs:
+        rows = store.read_jsonl(run / "metrics.jsonl")
+        assert any(0 < row["reward"] < 1 for row in rows if "reward" in row), f"{run.name}: rewards do not differ"
+        assert sum(row.get("steps", 0) for row in rows) > 0, f"{run.name}: no optimizer steps"
+        assert max(row.get("grad_norm", 0) for row in rows) > 1e-6, f"{run.name}: gradients are 0"
+        base = results / "models" / run.name.split("-")[0] / "model.safetensors"
+        assert (run / "model/model.safetensors").read_bytes() != base.read_bytes(), (
+            f"{run.name}: weights are the base's"
+        )
+    for model, dataset in (("pupil", "stories"), ("sleuth", "knights")):
+        score = json.loads((results / f"evals/{model}/{dataset}/greedy/score.json").read_text(encoding="utf-8"))
+        assert all(0.1 <= row["accuracy"] <= 0.6 for row in score["contexts"].values()), f"{model}: nothing to learn"
 
 
 def test_a_policy_of_others_is_shown_like_the_base(checkout: Checkout) -> None:

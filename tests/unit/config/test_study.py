@@ -13,6 +13,7 @@ from spo.analysis.slices import Figure, Report, Table
 from spo.config import layers
 from spo.errors import UserError
 from spo.settings import Chain
+from tests import tiny
 
 ROOT = Path(__file__).parents[3]
 CONFIG = ROOT / "config"
@@ -460,11 +461,14 @@ def test_what_is_not_asked_changes_nothing(tmp_path: Path) -> None:
 
 
 def local_model(folder: Path, template: str | None) -> dict:
-    folder.mkdir()
-    (folder / "tokenizer_config.json").write_text("{}", encoding="utf-8")
+    tiny.model(folder)
     if template:
         (folder / "chat_template.jinja").write_text(template, encoding="utf-8")
-    return {"models": {"mine": {"path": str(folder), "chat": True}}, "experiments": {"one": {"model": "mine"}}}
+    contexts = {"contexts": [64], "train": {"context_tokens": 64}}
+    return {
+        "models": {"mine": {"path": str(folder), "chat": True}},
+        "experiments": {"one": {"model": "mine"} | contexts},
+    }
 
 
 def test_a_local_model_with_a_chat_template_may_be_asked_in_it(tmp_path: Path) -> None:
