@@ -34,15 +34,26 @@ _REVERSED = re.compile(
     re.IGNORECASE,
 )
 # Before "answer is": what makes it no statement
-_UNSURE = re.compile(r"\b(?:if|whether|suppose|assume|unless|doubt|unsure|not sure|maybe|perhaps)\b[^.\n]{0,40}$", re.I)
+_UNSURE = re.compile(
+    r"\b(?:if|whether|suppose|assume|unless|maybe|perhaps|doubt|unsure|not\s+sure)\s+(?:(?:that|if|whether)\s+){0,2}"
+    r"(?:(?:the|our|my|this|his)\s+)?(?:\S+\s+)?$",
+    re.IGNORECASE,
+)
 _DENIED = re.compile(r"(?:\bnot|n't|\bnever)\s+(?:equal\s+(?:to\s+)?)?$", re.IGNORECASE)
 _NEGATED = re.compile(r"\W*(?:not|never|neither|wrong|incorrect|false)\b", re.IGNORECASE)
 # "The answer is correct" states nothing
 _NO_ANSWER = re.compile(
-    r"\W*(?:correct|right|valid|reasonable|consistent|plausible|verified|unique|as\s+follows|the\s+same|in\s+(?:the\s+)?simplest|below|"
-    r"above|clear|obvious|long|simple|straightforward|complete|shown|given|expected|required|found|obtained|computed)\b",
+    r"\W*(?:as\s+follows|the\s+same|in\s+(?:the\s+)?simplest|"
+    r"(?:correct|right|valid|reasonable|consistent|plausible|verified|unique|below|above|clear|obvious|long|simple|"
+    r"straightforward|complete|shown|given|expected|required|found|obtained|computed)"
+    r"(?=\W*$|\s*[,;:]|\s+(?:because|since|as|and|for|in|when|by|with|to|if|here|now|indeed)\b))",
     re.IGNORECASE,
 )
+# What follows it gives reasons for an answer that stands before.
+REASONS = re.compile(
+    r"\W*(?:explanation|reasoning|justification|rationale|here(?:'s|\s+is)\s+(?:why|how))\b", re.IGNORECASE
+)
+_DESCRIPTION = re.compile(r"\W*(?:the|that|this|a|an)\s", re.IGNORECASE)
 _FORMULA = re.compile(
     r"\$\$[^$]+\$\$|\\\[.+?\\\]|\\\(.+?\\\)|\$[^$]+\$|"
     r"\\begin\{(?P<lines>align|aligned|gather|eqnarray|equation)\*?\}.+?\\end\{(?P=lines)\*?\}",
@@ -59,7 +70,9 @@ _WHOLE_NUMBER = re.compile(
     _NUMBER.pattern + r"(?![\d.,/]*\s*(?:\\(?:pi|sqrt|frac|cdot|times|pm|ldots)|[π√^_*+×(]|[xyzni]\b|-\s*\d))"
 )
 _SENTENCE_END = re.compile(r"[.!?](?=\s|$)|\n|(?<=\.\$)\s(?=[A-Z])")
-_ASIDE = re.compile(r",?\s+(?:as|since|because|which|so|where|when|not|if|with|for\s+which|such\s+that)\b")
+_ASIDE = re.compile(
+    r",?\s+(?:as|since|because|which|so|where|when|while|whereas|but|not|if|with|for\s+which|such\s+that)\b"
+)
 _COPULA = re.compile(r"(?:\b(?:is|are|equals|be)\b|=)" + _ADVERBS + r"\s*", re.IGNORECASE)
 # "The result is 2.4 divided by 0.2, so I get 12"
 _HENCE = re.compile(r"[,;]\s*(?:so|thus|hence|therefore|which\s+(?:is|gives|equals|means)|giving)\b", re.IGNORECASE)
@@ -229,13 +242,18 @@ def _stated(text: str, match: re.Match[str], strong: bool, boxed: bool) -> list[
         return []
     has_value = bool(re.search(r"\d|\\|\$", said))
     concludes = _CONCLUDES.search(text, match.end() + len(said))
-    if (not strong and (not has_value or concludes)) or (
-        not has_value and concludes and re.search(r"\d", text[concludes.end() :])
-    ):
+    if not strong and (not has_value or concludes):
+        return []
+    if not has_value and concludes and _DESCRIPTION.match(said) and re.search(r"\d", text[concludes.end() :]):
         return []
     if not has_value and (boxed or len(said.split()) > _MOST_WORDS):
         return []
-    if (hence := _HENCE.search(said)) and re.search(r"\d", said[hence.end() :]) and re.search(r"[a-z]{3}", said):
+    if (
+        not strong
+        and (hence := _HENCE.search(said))
+        and re.search(r"\d", said[hence.end() :])
+        and re.search(r"[a-z]{3}", said)
+    ):
         said = said[hence.end() :]
     return _readings(said)
 
@@ -245,7 +263,7 @@ def _is_working(text: str, match: re.Match[str], said: str) -> bool:
     if text[: match.start()].strip("#*_ \t\n") or _is_value(said):
         return False
     end = text.find(said, match.end()) + len(said)
-    return bool(re.search(r"\d", text[end:]))
+    return bool(re.search(r"\d", text[end:])) and not REASONS.match(text, end)
 
 
 def _is_value(said: str) -> bool:
@@ -262,7 +280,8 @@ def _readings(said: str) -> list[str]:
         alone = [] if re.search(r"[\d$\\]", more) else [_bare(formula.group())]
         return [stated for stated in dict.fromkeys([*_in_words(_bare(said)), *alone]) if stated]
     main = _ASIDE.split(said, maxsplit=1)[0]
-    main = main if re.search(r"[\d$\\]", main) else said
+    if not re.search(r"[\d$\\]", main) and (_DESCRIPTION.match(main) or len(main.split()) > _MOST_WORDS):
+        main = said
     if not re.match(r"[a-zA-Z]{2}|[IA]\s", main.lstrip(_QUOTES + "*_ ")):
         return _in_words(_bare(main if not _FORMULA.search(main) else said))
     for named in list(_THERE_ARE.finditer(main))[-1:]:

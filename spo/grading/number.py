@@ -6,7 +6,7 @@ import re
 from fractions import Fraction
 
 from spo.grading.cutoff import is_hanging
-from spo.grading.final import LONGEST_SEARCH, MOST_PHRASES, box_end, boxes, without_code
+from spo.grading.final import LONGEST_SEARCH, MOST_PHRASES, REASONS, box_end, boxes, without_code
 from spo.grading.sentence import LONGEST_STATEMENT, first_value, has_number, plain, stated_value
 from spo.grading.turns import parts, tagged
 from spo.grading.verdicts import DIFFERENT, EQUAL, MISSING, shown
@@ -123,7 +123,7 @@ def _is_working(text: str, match: re.Match[str], statement: str) -> bool:
     if match.group().rstrip("* \n_")[-1:] not in ":=" or text[: match.start()].strip("#*_> \t\n"):
         return False
     end = text.find(statement, match.end()) + len(statement)
-    return not _BARE.fullmatch(statement) and has_number(text[end:])
+    return not _BARE.fullmatch(statement) and has_number(text[end:]) and not REASONS.match(text, end)
 
 
 def _concluded(text: str) -> tuple[str, Fraction | None] | None:

@@ -22,6 +22,7 @@ _TAG = re.compile(r"<answer>", re.IGNORECASE)
 _CLOSING_TAG = re.compile(r"</answer>", re.IGNORECASE)
 _CLOSED = "</think>"
 _LONGEST_SEARCH = 200_000  # characters at the beginning in which the first answer is looked for
+_LONGEST_OPEN = 500  # characters of an answer whose tag is not closed
 _MOST_TAGS = 20  # so many of the last answer tags are looked at
 
 
@@ -57,7 +58,7 @@ def tagged(text: str) -> str | None:
     for tag in list(_TAG.finditer(text))[: -_MOST_TAGS - 1 : -1]:
         end = _CLOSING_TAG.search(text, tag.end())
         content = text[tag.end() : end.start() if end else len(text)].strip()
-        if content:
+        if content and (end or len(content) <= _LONGEST_OPEN):
             return content
     return None
 
