@@ -22,14 +22,13 @@ onstart:
     # has started so far: half a core after a hundred jobs. On a cluster the limit protects the queue.
     if workflow.local_exec:
         workflow.scheduler.job_rate_limiter = None
+    write_study()
     rehearse()
 
 
-pathvars:
-    results=STUDY.results,
-    pictures=STUDY.pictures,
-    logs=f"{STUDY.results}/logs",
-    benchmarks=f"{STUDY.results}/benchmarks",
+onsuccess:
+    for path in filter(os.path.exists, (PATHS.report, PATHS.trajectories)):
+        print(f"{STUDY.study}: {path}", file=sys.stderr)
 
 
 wildcard_constraints:
@@ -49,9 +48,9 @@ rule all:
     """Every figure and table of the study, the report, and the page of trajectories."""
     default_target: True
     input:
-        figures=expand("<pictures>/{figure}.png", figure=FIGURES),
-        tables=expand("<results>/tables/{table}.md", table=TABLES),
-        report="<results>/report.html",
+        figures=[PATHS.figure(name, "png") for name in FIGURES],
+        tables=[PATHS.table(name, "md") for name in TABLES],
+        report=PATHS.report,
         pages=report_pages,
 
 
@@ -69,13 +68,13 @@ localrules:
 rule plan:
     """Runs, evaluations and estimates of time and disk, before anything starts."""
     log:
-        "<logs>/plan.log",
+        PATHS.log("plan"),
     conda:
         "environment.yml"
     params:
         files=[os.path.relpath(path) for path in workflow.configfiles],
     shell:
-        "python -m spo plan {params.files} 2>&1 | tee {log}"
+        "python -m spo plan {params.files:q} 2>&1 | tee {log}"
 
 
 # Names to ask for: each figure and table by its own (fig3a, table1, ...), and these groups.
@@ -84,37 +83,37 @@ rule plan:
 rule models:
     """Every trained model."""
     input:
-        expand("<results>/runs/{run}/model/model.safetensors", run=RUNS),
+        [f"{PATHS.trained(run)}/model.safetensors" for run in RUNS],
 
 
 rule scores:
     """Every accuracy, without figures."""
     input:
-        [f"<results>/evals/{policy}/{dataset}/{protocol}/score.json" for policy, dataset, protocol in EVALUATIONS],
+        [PATHS.score(*names) for names in EVALUATIONS],
 
 
 rule audits:
     """Every measurement of how wrong advantages are."""
     input:
-        expand("<results>/{path}", path=AUDITS),
+        [f"{STUDY.results}/{path}" for path in AUDITS],
 
 
 rule traces:
     """Every trajectory to look at, without the page."""
     input:
-        expand("<results>/traces/{trace}.json", trace=STUDY.traces),
+        [PATHS.trace(name) for name in STUDY.traces],
 
 
 rule figures:
     """Every figure."""
     input:
-        expand("<pictures>/{figure}.png", figure=FIGURES),
+        [PATHS.figure(name, "png") for name in FIGURES],
 
 
 rule tables:
     """Every table."""
     input:
-        expand("<results>/tables/{table}.md", table=TABLES),
+        [PATHS.table(name, "md") for name in TABLES],
 
 
 for name in FIGURES:
@@ -123,7 +122,7 @@ for name in FIGURES:
         name:
             name
         input:
-            f"<pictures>/{name}.png",
+            PATHS.figure(name, "png"),
 
 
 for name in TABLES:
@@ -132,4 +131,4 @@ for name in TABLES:
         name:
             name
         input:
-            f"<results>/tables/{name}.md",
+            PATHS.table(name, "md"),

@@ -1,84 +1,87 @@
-"""The verbs that look at what training does: audits of advantages, traces of trajectories, and a page that shows them.
+"""Commands that look at what training does: audits of advantages, traces of trajectories, and the page of traces.
 
 Like `spo.verbs` it knows all rooms and imports them inside the functions, since torch costs seconds.
 """
 
 from __future__ import annotations
 
-import argparse
 from dataclasses import asdict
+from pathlib import Path
 
 from spo import wiring
 from spo.errors import UserError, short_of_memory
+from spo.verbs import Job
 
 
-def audit(options: argparse.Namespace) -> None:
+def audit(job: Job) -> None:
     """How wrong each method's advantages are, a row for each token measured."""
     from spo import store
     from spo.methods import audit as auditing
 
-    world = _world(options)
-    with short_of_memory(_remedy(options.train)):
-        rows = auditing.audit(world, _problems(options, world), options.settings)
-    store.write_jsonl(options.output, rows)
-    _say(options.name, f"{len(rows)} tokens measured", world)
+    key, _, seed = job.name.partition("/s")
+    critic = Path(job.paths.critic(job.part.policy.name)) if job.part.critic else None
+    model = job.model(job.part.policy)
+    world = _world(job, model, critic)
+    with short_of_memory(_remedy(job.part.train)):
+        rows = auditing.audit(world, _problems(job, world, job.part.audit.problems), job.part.audit)
+    store.write_jsonl(job.paths.audit(key, seed), rows)
+    _say(job.name, f"{len(rows)} tokens measured", world)
 
 
-def trace(options: argparse.Namespace) -> None:
+def trace(job: Job) -> None:
     """Trajectories and trees with everything that is computed about them."""
     from spo import store
     from spo.methods import trace as tracing
     from spo.policy import tokenizer as tokenizers
 
-    world = _world(options)
-    decode = tokenizers.load(options.model).decode
-    with short_of_memory(_remedy(options.train)):
-        rows = tracing.trace(world, _problems(options, world), options.settings, decode)
-    store.write_json(options.output, {"settings": asdict(options.settings), "problems": rows})
-    _say(options.name, f"{len(rows)} problems traced", world)
+    settings, model = job.part.trace, job.model(job.part.policy)
+    world, decode = _world(job, model), tokenizers.load(model).decode
+    with short_of_memory(_remedy(job.part.train)):
+        rows = tracing.trace(world, _problems(job, world, settings.problems), settings, decode)
+    store.write_json(job.paths.trace(job.name), {"settings": asdict(settings), "problems": rows})
+    _say(job.name, f"{len(rows)} problems traced", world)
 
 
-def trajectories(options: argparse.Namespace) -> None:
+def trajectories(job: Job) -> None:
     """One page on which to step through the traces."""
     from spo.analysis import trajectories as page
 
-    page.write(options.settings, options.results, options.output)
+    page.write(job.part, Path(job.paths.results), Path(job.paths.trajectories))
 
 
-def _world(options: argparse.Namespace):
-    """What a method sees of `options.model`, before the first iteration of training with `options.train`."""
+def _world(job: Job, model: Path, critic: Path | None = None):
+    """Return the context of a method that sees `model` before the first iteration of training."""
     from spo.methods.world import Clock, World
     from spo.policy import BACKENDS, CRITICS
     from spo.policy import tokenizer as tokenizers
     from spo.policy.locate import check_context
     from spo.policy.stops import stopping
 
-    train, tokenizer = options.train, tokenizers.load(options.model)
-    check_context(options.model, train.context_tokens, "context_tokens")
-    folder = getattr(options, "critic", None)
-    policy = BACKENDS[train.backend](options.model, tokenizer.end_ids, train.dtype, train.memory)
+    train, tokenizer = job.part.train, tokenizers.load(model)
+    check_context(model, train.context_tokens, "context_tokens")
+    policy = BACKENDS[train.backend](model, tokenizer.end_ids, train.dtype, train.memory)
     return World(
         policy=stopping(policy, tokenizer.decode, train.stop_texts),
         settings=train,
         iteration=0,
-        encode=wiring.encoder(tokenizer, options.dataset, options.model),
-        reward=wiring.rewarder(tokenizer, options.dataset, train),
+        encode=wiring.encoder(tokenizer, job.part.asked, model),
+        reward=wiring.rewarder(tokenizer, job.part.asked, train),
         pieces=wiring.pieces(tokenizer),
         clock=Clock(),
-        critic=CRITICS[train.backend](folder, train.seed, train.dtype, train.memory) if folder else None,
+        critic=CRITICS[train.backend](critic, train.seed, train.dtype, train.memory) if critic is not None else None,
     )
 
 
-def _problems(options: argparse.Namespace, world) -> list:
-    """The first validation problems whose prompts leave room for a response; UserError where none does."""
+def _problems(job: Job, world, count: int) -> list:
+    """Return the first `count` validation problems whose prompts leave room for a response; UserError if none does."""
     from spo import data
 
-    problems = data.load_problems(options.data / "validation.jsonl")
+    problems = data.load_problems(Path(job.paths.split(job.part.dataset, "validation")))
     fitting = (problem for problem in problems if world.room(len(world.encode(problem))) > 0)
-    found = [problem for problem, _ in zip(fitting, range(options.settings.problems), strict=False)]
+    found = [problem for problem, _ in zip(fitting, range(count), strict=False)]
     if not found:
         raise UserError(
-            f"{options.name}: no validation problem has a prompt that leaves room for a response in "
+            f"{job.name}: no validation problem has a prompt that leaves room for a response in "
             f"{world.settings.context_tokens} tokens; raise context_tokens"
         )
     return found

@@ -1,4 +1,4 @@
-"""What each verb of `python -m spo` does: reads files, opens models, hands them to the rooms, writes files.
+"""Commands of `python -m spo`: each reads files, opens models, computes, and writes files.
 
 The only module that knows all rooms. Imports stand inside the functions, since torch and transformers cost seconds.
 """
@@ -8,21 +8,59 @@ from __future__ import annotations
 import argparse
 import shutil
 import sys
-from collections.abc import Sequence
-from dataclasses import asdict, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
-from spo import wiring
+from spo import config, wiring
+from spo.paths import SPLITS, Paths
+from spo.settings import binding, changed
 
 
-def prepare(options: argparse.Namespace) -> None:
+@dataclass(frozen=True)
+class Job:
+    """One job: its name, the part of the study that it depends on (`spo.config.jobs`), and the study's files."""
+
+    name: str
+    part: config.jobs.Part
+    jobs: config.jobs.Jobs
+
+    @classmethod
+    def of(cls, study: config.Study, command: str, name: str) -> Job:
+        """Return a job of a study; UserError for a name that the study does not have."""
+        jobs = config.jobs.Jobs(study)
+        return cls(name, jobs.part(command, name), jobs)
+
+    @property
+    def paths(self) -> Paths:
+        return self.jobs.paths
+
+    def model(self, policy: config.jobs.Policy) -> Path:
+        """Return the folder of a policy's model, checked for the backend that opens it; one on the hub is fetched."""
+        from spo.policy.locate import locate
+        from spo.policy.model_folder import check_model_folder
+
+        folder = locate(Path(self.jobs.folder(policy)))
+        how = getattr(self.part, "train", None) or getattr(self.part, "protocol", None)
+        check_model_folder(folder, getattr(how, "backend", None))
+        return folder
+
+    def state(self, name: str, fingerprint: Mapping[str, object]) -> Path:
+        """Return the folder of checkpoints of work with that fingerprint.
+
+        Changed settings or inputs thus begin in a new folder, and going back to the old ones finds the old progress.
+        """
+        return Path(self.paths.state(name, config.digest(fingerprint)))
+
+
+def prepare(job: Job) -> None:
     """Problems and demonstrations of a dataset, checked, as JSON lines."""
     from spo import data
 
-    data.prepare(options.name, options.settings, options.output)
+    data.prepare(job.name, job.part.dataset, Path(job.paths.data(job.name)))
 
 
-def sft(options: argparse.Namespace) -> None:
+def sft(job: Job) -> None:
     """A base model from random weights and demonstrations."""
     from spo import store
     from spo.errors import UserError
@@ -32,28 +70,32 @@ def sft(options: argparse.Namespace) -> None:
     from spo.policy.engine import Engine
     from spo.training import sft as training
 
-    settings, dataset = options.settings, options.dataset
-    rows = store.read_jsonl(options.data / "demonstrations.jsonl", required=("question", "response"))
+    settings, asked = job.part.model, job.part.asked
+    files = {split: job.paths.split(settings.sft.dataset, split) for split in ("demonstrations", *SPLITS)}
+    rows = store.read_jsonl(files["demonstrations"], required=("question", "response"))
     if not rows:
-        raise UserError(
-            f"{options.data / 'demonstrations.jsonl'}: none; set datasets.{settings.sft.dataset}.demonstrations"
-        )
-    prompts = [wiring.rendered(dataset, row["question"]) for row in rows]
+        raise UserError(f"{files['demonstrations']}: none; set datasets.{settings.sft.dataset}.demonstrations")
+    prompts = [wiring.rendered(asked, row["question"]) for row in rows]
     texts = [*prompts, *(row["response"] for row in rows)]
     if settings.tokenizer.kind == "words":
-        for split in ("train", "validation", "test"):
-            others = store.read_jsonl(options.data / f"{split}.jsonl")
-            texts += [wiring.rendered(dataset, row["question"]) for row in others]
+        for split in SPLITS:
+            texts += [wiring.rendered(asked, row["question"]) for row in store.read_jsonl(files[split])]
         tokenizer = tokenizers.build_words(texts)
     else:
         tokenizer = tokenizers.build_bpe(texts, settings.tokenizer.vocabulary_size, settings.tokenizer.special_tokens)
 
-    start = options.state / "start"
+    fingerprint = {
+        "model": changed(binding(settings)),
+        "prompt": asked.prompt,
+        **{split: store.sha256_file(path) for split, path in files.items()},
+    }
+    state, output = job.state(job.name, fingerprint), Path(job.paths.model(job.name))
+    start = state / "start"
     tokenizers.save(tokenizer, start)
-    config = transformer.model_config(
+    geometry = transformer.model_config(
         settings.architecture, tokenizer.vocabulary_size, tokenizer.eos_id, tokenizer.pad_id
     )
-    store.write_json(start / "config.json", config)
+    store.write_json(start / "config.json", geometry)
     store.write_json(
         start / "generation_config.json",
         {"eos_token_id": tokenizer.eos_id, "pad_token_id": tokenizer.pad_id, "do_sample": False},
@@ -68,102 +110,100 @@ def sft(options: argparse.Namespace) -> None:
     if not kept:
         shortest = min((len(prompt) + len(response) for prompt, response in examples), default=0)
         raise UserError(
-            f"models.{options.name}.architecture.max_position_tokens: {limit}, but the shortest demonstration of "
+            f"models.{job.name}.architecture.max_position_tokens: {limit}, but the shortest demonstration of "
             f"{settings.sft.dataset} has {shortest} tokens"
         )
     if len(kept) < len(examples):
         print(
-            f"{options.name}: {len(examples) - len(kept)} demonstrations longer than {limit} tokens left out",
+            f"{job.name}: {len(examples) - len(kept)} demonstrations longer than {limit} tokens left out",
             flush=True,
         )
 
     training.run(
-        name=options.name,
+        name=job.name,
         settings=settings.sft,
-        fingerprint={
-            "model": asdict(settings),
-            "demonstrations": store.sha256_file(options.data / "demonstrations.jsonl"),
-        },
+        fingerprint=fingerprint,
         examples=kept,
         policy=policy,
-        state=options.state,
+        state=state,
     )
-    policy.save(options.output)
-    _publish(options.state, options.output, ["metrics.jsonl", "timing.jsonl"])
-    shown = wiring.first_prompt(tokenizer, dataset, (row["question"] for row in rows))
-    last = store.read_jsonl(options.output / "metrics.jsonl")[-1]
-    card = model_card(options.name, "sft", None, settings.sft.dataset, asdict(settings), last, shown)
-    store.write_text(options.output / "README.md", card)
+    policy.save(output)
+    _publish(state, output, ["metrics.jsonl", "timing.jsonl"])
+    shown = wiring.first_prompt(tokenizer, asked, (row["question"] for row in rows))
+    last = store.read_jsonl(output / "metrics.jsonl")[-1]
+    card = model_card(job.name, "sft", None, settings.sft.dataset, asdict(settings), last, shown)
+    store.write_text(output / "README.md", card)
 
 
-def train(options: argparse.Namespace) -> None:
+def train(job: Job) -> None:
     """One RL run."""
     from spo import launch
     from spo.training import ranks
 
-    with ranks.joined(launch.on_gpu(options.settings)):
-        _train(options)
+    with ranks.joined(launch.on_gpu(job.part.train)):
+        _train(job)
 
 
-def _train(options: argparse.Namespace) -> None:
+def _train(job: Job) -> None:
     from spo import data, store
-    from spo.policy import BACKENDS, CRITICS
+    from spo.policy import BACKENDS, CRITICS, model_folder
     from spo.policy import tokenizer as tokenizers
     from spo.policy.card import model_card
     from spo.policy.locate import check_context
-    from spo.policy.model_folder import digest
     from spo.policy.stops import stopping
     from spo.training import ranks, rl
 
-    settings, dataset = options.settings, options.dataset
-    tokenizer = tokenizers.load(options.model)
-    check_context(options.model, settings.context_tokens, "context_tokens")
+    part, settings = job.part, job.part.train
+    model, output = job.model(part.start), Path(job.paths.run(job.name))
+    tokenizer = tokenizers.load(model)
+    check_context(model, settings.context_tokens, "context_tokens")
     opened, critic = BACKENDS[settings.backend], None
-    policy = opened(options.model, tokenizer.end_ids, settings.dtype, settings.memory)
+    policy = opened(model, tokenizer.end_ids, settings.dtype, settings.memory)
     # Two samplers round differently, and a run that went from one to the other could not be repeated.
     sampler = getattr(policy, "sampler", None)
     policy, reference = stopping(policy, tokenizer.decode, settings.stop_texts), None
     if rl.opens_reference(settings):
-        reference = opened(options.model, tokenizer.end_ids, settings.dtype, settings.memory, parked=True)
+        reference = opened(model, tokenizer.end_ids, settings.dtype, settings.memory, parked=True)
     if settings.credit.kind == "critic":
-        critic = CRITICS[settings.backend](options.model, settings.seed, settings.dtype, settings.memory)
+        critic = CRITICS[settings.backend](model, settings.seed, settings.dtype, settings.memory)
+    files = {split: job.paths.split(part.dataset, split) for split in ("train", "validation")}
+    fingerprint = {
+        "train": changed(binding(settings)),
+        "prompt": wiring.asked_with(part.asked, model),
+        "grader": part.asked.grader,
+        "model": model_folder.digest(model),
+        **{f"{split}_problems": store.sha256_file(path) for split, path in files.items()},
+    }
+    state = job.state(job.name, fingerprint)
     if ranks.first():
-        _rehearse([policy, critic] if critic is not None else [policy], options.state)
-    files = {split: options.data / f"{split}.jsonl" for split in ("train", "validation")}
-    problems = {split: data.load_problems(path) for split, path in files.items()}
-    shown = wiring.first_prompt(tokenizer, dataset, (problem.question for problem in problems["train"]), options.model)
+        _rehearse([policy, critic] if critic is not None else [policy], state)
+    problems = {split: data.load_problems(Path(path)) for split, path in files.items()}
+    shown = wiring.first_prompt(tokenizer, part.asked, (problem.question for problem in problems["train"]), model)
     print(f"first prompt: {shown}", flush=True)
     rl.run(
-        name=options.name,
+        name=job.name,
         settings=settings,
-        fingerprint={
-            "train": _binding(settings),
-            "dataset": asdict(dataset),
-            "model": digest(options.model),
-            "sampler": sampler,
-            **({"prompt": wiring.asked_with(dataset, options.model)} if dataset.chat else {}),
-            **{f"{split}_problems": store.sha256_file(path) for split, path in files.items()},
-        },
+        fingerprint=fingerprint | {"sampler": sampler},
         train=problems["train"],
         validation=problems["validation"],
         policy=policy,
         reference=reference,
-        encode=wiring.encoder(tokenizer, dataset, options.model),
-        reward=wiring.rewarder(tokenizer, dataset, settings),
+        encode=wiring.encoder(tokenizer, part.asked, model),
+        reward=wiring.rewarder(tokenizer, part.asked, settings),
         pieces=wiring.pieces(tokenizer),
-        state=options.state,
+        state=state,
         critic=critic,
     )
     if not ranks.first():
         return
-    policy.save(options.output / "model")
+    policy.save(Path(job.paths.trained(job.name)))
     if critic is not None:
-        critic.save(options.output / "critic")
-    _publish(options.state, options.output, ["metrics.jsonl", "timing.jsonl"])
-    last = store.read_jsonl(options.output / "metrics.jsonl")[-1]
-    made = settings.credit.kind, options.model.name, options.data.name
-    card = model_card(options.name, *made, asdict(settings), last, shown)
-    store.write_text(options.output / "model" / "README.md", card)
+        critic.save(Path(job.paths.critic(job.name)))
+    _publish(state, output, ["metrics.jsonl", "timing.jsonl"])
+    last = store.read_jsonl(output / "metrics.jsonl")[-1]
+    made = settings.credit.kind, model.name, part.dataset
+    card = model_card(job.name, *made, asdict(settings), last, shown)
+    store.write_text(Path(job.paths.trained(job.name)) / "README.md", card)
 
 
 def _rehearse(models: Sequence, state: Path) -> None:
@@ -176,44 +216,80 @@ def _rehearse(models: Sequence, state: Path) -> None:
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def generate(options: argparse.Namespace) -> None:
+def generate(job: Job) -> None:
     """Predictions at the longest context."""
     from spo import data, store
     from spo.evaluation import generate as evaluation
-    from spo.policy import BACKENDS
+    from spo.policy import BACKENDS, model_folder
     from spo.policy import tokenizer as tokenizers
     from spo.policy.locate import check_context
-    from spo.policy.model_folder import digest
     from spo.policy.stops import stopping
 
-    tokenizer = tokenizers.load(options.model)
-    check_context(options.model, max(options.contexts), "contexts")
-    file, settings = options.data / "test.jsonl", options.settings
-    problems = data.load_problems(file)
-    shown = wiring.first_prompt(tokenizer, options.dataset, (problem.question for problem in problems), options.model)
+    part, (policy_name, dataset, protocol) = job.part, job.name.split("/")
+    model, file, settings = job.model(part.policy), job.paths.split(dataset, "test"), part.protocol
+    tokenizer = tokenizers.load(model)
+    check_context(model, part.context, "contexts")
+    problems = data.load_problems(Path(file))
+    shown = wiring.first_prompt(tokenizer, part.asked, (problem.question for problem in problems), model)
     print(f"first prompt: {shown}", flush=True)
-    # Nothing trains, so that weights need not be finer than products.
+    # Inference only: keep weights in the compute dtype.
     memory = settings.memory if settings.dtype == "float32" else replace(settings.memory, weights=settings.dtype)
-    policy = BACKENDS[settings.backend](options.model, tokenizer.end_ids, settings.dtype, memory, parked=True)
+    policy = BACKENDS[settings.backend](model, tokenizer.end_ids, settings.dtype, memory, parked=True)
     evaluation.run(
         policy=stopping(policy, tokenizer.decode, settings.stop_texts),
         problems=problems,
-        encode=wiring.encoder(tokenizer, options.dataset, options.model),
+        encode=wiring.encoder(tokenizer, part.asked, model),
         protocol=settings,
-        context_tokens=max(options.contexts),
+        context_tokens=part.context,
         fingerprint={
-            "protocol": _binding(settings),
-            "prompt": wiring.asked_with(options.dataset, options.model),
-            "context": max(options.contexts),
-            "model": digest(options.model),
+            "protocol": changed(binding(settings)),
+            "prompt": wiring.asked_with(part.asked, model),
+            "context": part.context,
+            "model": model_folder.digest(model),
             "problems": store.sha256_file(file),
         },
-        state=options.state,
-        output=options.output,
+        state=Path(job.paths.state(policy_name, f"{dataset}-{protocol}")),
+        output=Path(job.paths.predictions(policy_name, dataset, protocol)),
     )
 
 
-def grade(options: argparse.Namespace) -> None:
+def grade(job: Job) -> None:
+    """Verdicts on predictions, at every context."""
+    from spo import grading, store
+    from spo.evaluation import grade as evaluation
+    from spo.policy import tokenizer as tokenizers
+
+    policy, dataset, protocol = job.name.split("/")
+    predictions, problems = job.paths.predictions(policy, dataset, protocol), job.paths.split(dataset, "test")
+    rows = evaluation.run(
+        predictions=store.read_jsonl(predictions, required=("problem_id", "response_ids")),
+        answers={row["id"]: row["answer"] for row in store.read_jsonl(problems, required=("id", "answer"))},
+        decode=tokenizers.load(job.model(job.part.policy)).decode,
+        grade=grading.GRADERS[job.part.grader].grade,
+        contexts=sorted(job.part.contexts),
+    )
+    store.write_jsonl(job.paths.graded(policy, dataset, protocol), rows)
+
+
+def score(job: Job) -> None:
+    """Accuracy, interval and truncation rate at every context."""
+    from spo import grading, store
+    from spo.analysis.stats import wilson
+    from spo.evaluation import score as evaluation
+
+    policy, dataset, protocol = job.name.split("/")
+    rows = store.read_jsonl(job.paths.graded(policy, dataset, protocol), required=("problem_id", "context", "correct"))
+    head = {"run": policy, "dataset": dataset, "protocol": protocol, "grader": job.part.grader}
+    counts = {
+        "grader_version": grading.GRADERS[job.part.grader].version,
+        "problems": len({row["problem_id"] for row in rows}),
+        "samples_per_problem": len({row["sample"] for row in rows}),
+    }
+    scores = head | counts | {"contexts": evaluation.contexts(rows, wilson)}
+    store.write_json(job.paths.score(policy, dataset, protocol), scores)
+
+
+def grade_file(options: argparse.Namespace) -> None:
     """Verdicts on responses in a file of JSON lines, each with `answer` and `response`."""
     from spo import grading
     from spo.config.validate import unknown
@@ -225,49 +301,6 @@ def grade(options: argparse.Namespace) -> None:
     evaluation.grade_file(options.input, grading.GRADERS[options.grader], options.output)
 
 
-def judge(options: argparse.Namespace) -> None:
-    """Verdicts on predictions, at every context."""
-    from spo import grading, store
-    from spo.evaluation import grade as evaluation
-    from spo.policy import tokenizer as tokenizers
-
-    rows = evaluation.run(
-        predictions=store.read_jsonl(options.predictions, required=("problem_id", "response_ids")),
-        answers={row["id"]: row["answer"] for row in store.read_jsonl(options.problems, required=("id", "answer"))},
-        decode=tokenizers.load(options.model).decode,
-        grade=grading.GRADERS[options.grader].grade,
-        contexts=sorted(options.contexts),
-    )
-    store.write_jsonl(options.output, rows)
-
-
-def score(options: argparse.Namespace) -> None:
-    """Accuracy, interval and truncation rate at every context."""
-    from spo import grading, store
-    from spo.analysis.stats import wilson
-    from spo.evaluation import score as evaluation
-
-    rows = store.read_jsonl(options.graded, required=("problem_id", "context", "correct"))
-    head = {"run": options.run, "dataset": options.dataset_name, "protocol": options.protocol, "grader": options.grader}
-    counts = {
-        "grader_version": grading.GRADERS[options.grader].version,
-        "problems": len({row["problem_id"] for row in rows}),
-        "samples_per_problem": len({row["sample"] for row in rows}),
-    }
-    store.write_json(options.output, head | counts | {"contexts": evaluation.contexts(rows, wilson)})
-
-
-def _binding(settings) -> dict:
-    """Return the settings that unfinished work is bound to: all but those that only decide whether it fits into memory
-    and how often it is saved."""
-    out = asdict(settings)
-    for key in ("memory", "checkpoint_every", "checkpoint_every_steps"):
-        out.pop(key, None)
-    if "loss" in out and settings.loss.scope == "batch":
-        del out["optimizer"]["micro_batch_tokens"]
-    return out
-
-
 def _publish(state: Path, output: Path, names: Sequence[str]) -> None:
     from spo import store
 
@@ -275,52 +308,50 @@ def _publish(state: Path, output: Path, names: Sequence[str]) -> None:
         store.write_bytes(output / name, (state / name).read_bytes())
 
 
-def figure(options: argparse.Namespace) -> None:
+def figure(job: Job) -> None:
     """One figure: PNG, PDF, and the CSV of every plotted point."""
     from spo.analysis import figures
 
-    figures.draw(options.name, options.settings, options.results, options.output, options.csv)
+    stem = Path(job.paths.figure(job.name, "png")).with_suffix("")
+    figures.draw(job.name, job.part, Path(job.paths.results), stem, Path(job.paths.numbers(job.name)))
 
 
-def table(options: argparse.Namespace) -> None:
+def table(job: Job) -> None:
     """One table as md, csv and tex."""
     from spo.analysis import tables
 
-    tables.write(options.name, options.settings, options.results, options.output)
+    stem = Path(job.paths.table(job.name, "md")).with_suffix("")
+    tables.write(job.name, job.part, Path(job.paths.results), stem)
 
 
-def report(options: argparse.Namespace) -> None:
+def report(job: Job) -> None:
     """The self-contained HTML report."""
     from spo.analysis import report as analysis
 
-    analysis.write(options.settings, options.results, options.figures, options.output)
+    analysis.write(job.part, Path(job.paths.results), Path(job.paths.pictures), Path(job.paths.report))
 
 
-def rehearse(options: argparse.Namespace) -> None:
-    """Try every figure, every table and the report of a study on made-up results; reads what it draws from stdin."""
-    from spo import config, store
+def rehearse(job: Job) -> None:
+    """Try every figure, every table and the report of a study on made-up results."""
+    from spo import store
     from spo.analysis import rehearsal
-    from spo.analysis.slices import Rehearsal
 
-    plan = config.parse(Rehearsal, sys.stdin.buffer.read().decode())
+    plan = job.part
     remarks = rehearsal.run(plan)
     for remark in remarks:
         print(f"spo: {remark}", file=sys.stderr, flush=True)
     pictures = (*(f"figures.{name}" for name in plan.figures), *(f"tables.{name}" for name in plan.tables), "report")
-    store.write_text(options.output, "".join(f"{line}\n" for line in (options.digest, *pictures, *remarks)))
+    lines = (job.jobs.rehearsal_digest(), *pictures, *remarks)
+    store.write_text(job.paths.rehearsal, "".join(f"{line}\n" for line in lines))
 
 
 def check(options: argparse.Namespace) -> None:
     """Read and check a config without running anything, and say what it would do."""
-    from spo import config
-
     print(config.summary(config.load(options.config, tell=_note)))
 
 
 def plan(options: argparse.Namespace) -> None:
     """Say what a config will do and about what it will cost, before anything starts."""
-    from spo import config
-
     print(config.forecast(config.load(options.config, tell=_note)))
 
 

@@ -22,7 +22,7 @@ GROUND = (
     "spo.prefixes",
     "spo.gpus",
 )
-GROUND += ("spo.stopping", "spo.launch", "spo.start")
+GROUND += ("spo.stopping", "spo.launch", "spo.paths", "spo.start")
 MATHS = ("spo.credit", "spo.losses", "spo.objectives", "spo.batching")
 WORLD = ("spo.data", "spo.grading", "spo.policy")
 MODELS = ("torch", "transformers", "jinja2", "tokenizers", "safetensors", "datasets", "vllm", "huggingface_hub")
@@ -57,6 +57,7 @@ ROOMS = {
         + (
             "spo.data:DATASETS",
             "spo.data:check_settings",
+            "spo.data:local_files",
             "spo.data:trains",
             "spo.data:local_files",
             "spo.policy.tokenizer",

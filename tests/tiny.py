@@ -8,6 +8,8 @@ from pathlib import Path
 
 import torch
 
+from spo import store
+from spo.config import layers
 from spo.policy import BACKENDS, CRITICS, Policy, transformer
 from spo.policy import tokenizer as tokenizers
 from spo.policy.engine import Engine
@@ -24,6 +26,7 @@ from spo.settings import (
     Replay,
     Train,
     Tree,
+    changed,
 )
 from spo.training import rl
 from spo.types import Problem, Sampling
@@ -64,6 +67,33 @@ def problems(count: int = 40) -> list[Problem]:
     """Three digits; a good response names the last of them."""
     rows = [(f"{i % 10} {(3 * i + 1) % 10} {(7 * i + 2) % 10}", (7 * i + 2) % 10) for i in range(count)]
     return [Problem(f"t{i}", f"Digits: {text}.", str(answer)) for i, (text, answer) in enumerate(rows)]
+
+
+#: The only run of `study`
+RUN = "tiny-digits-m-s1"
+
+
+def study(folder: Path, train: Train = BASE, model: str | Path = "model", **parts: object) -> Path:
+    """Write a study with one run of the model `model`, and its data; return its config file.
+
+    `parts` are further keys of the config. Paths of the study are relative to `folder`.
+    """
+    settings = changed(train)
+    credit, _ = settings.pop("credit"), settings.pop("seed", None)
+    experiment = {"model": "tiny", "dataset": "digits", "methods": ["m"], "seeds": [train.seed], "contexts": [20]}
+    whole = {
+        "datasets": {"digits": {"source": "stories", "grader": "final_line", "train": 30, "test": 6}},
+        "models": {"tiny": {"path": str(model)}},
+        "protocols": {"greedy": {}},
+        "training": settings,
+        "methods": {"m": {"label": "M", "train": {"credit": credit}}},
+        "experiments": {"e": experiment | {"protocols": ["greedy"]}},
+    }
+    store.write_text(folder / "study.yaml", json.dumps(layers.merge(whole, parts)))
+    for split, rows in (("train", problems()[:30]), ("validation", problems()[30:]), ("test", problems(6))):
+        if not (folder / f"results/data/digits/{split}.jsonl").exists():
+            store.write_jsonl(folder / f"results/data/digits/{split}.jsonl", rows)
+    return folder / "study.yaml"
 
 
 def model(folder: Path, seed: int = 0, scale: float = 4.0) -> Path:

@@ -274,3 +274,22 @@ class Rehearsal:
     """File of an audit under the results folder -> its estimators."""
     traces: dict[str, Trace] = field(default_factory=dict)
     """File of a trace under the results folder -> its settings."""
+
+
+@settings
+class Shown:
+    """One trace of the page."""
+
+    title: str
+    file: str
+    """Path under the results folder."""
+    policy: str
+    """Who wrote the responses, such as `SFT base`."""
+
+
+@settings
+class Page:
+    """results/trajectories.html: traces to step through."""
+
+    title: str
+    traces: tuple[Shown, ...]

@@ -15,33 +15,14 @@ from typing import Any
 from spo import store
 from spo.analysis import results, texts
 from spo.analysis.report import STYLE
+from spo.analysis.slices import Page, Shown
 from spo.analysis.trajectories_page import PAGE_STYLE, SCRIPT
-from spo.settings import settings
 
 #: Places in the drawing of a tree, in its own units: 360 fit on a phone.
 TREE_WIDTH, ROW_HEIGHT, RADIUS, EDGE = 360, 22, 9.5, 12
 CHART_WIDTH, CHART_HEIGHT = 360, 60
 
 Row = dict[str, Any]
-
-
-@settings
-class Shown:
-    """One trace of the page."""
-
-    title: str
-    file: str
-    """Path under the results folder."""
-    policy: str
-    """Who wrote the responses, such as `SFT base`."""
-
-
-@settings
-class Page:
-    """What the page shows."""
-
-    title: str
-    traces: tuple[Shown, ...]
 
 
 def write(settings: Page, results_root: Path, output: Path) -> None:

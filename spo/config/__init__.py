@@ -5,33 +5,24 @@ The Snakefile and `python -m spo` import this package; nothing else does. It nev
 
 from __future__ import annotations
 
+import hashlib
+import json
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from spo.analysis.slices import Rehearsal
-from spo.config import layers, plan
+from spo.config import jobs, layers, plan
 from spo.config.check import check
 from spo.config.check_files import check_files
 from spo.config.forecast import forecast, shortest_first
-from spo.config.pictures import (
-    audit_files,
-    digest,
-    experiment_files,
-    reads,
-    rehearsal,
-    report_slice,
-    slices_of_pictures,
-    trace_file,
-)
+from spo.config.pictures import audit_files, digest, experiment_files, pictures, reads, report_slice, trace_file
 from spo.config.plan import asked, evaluations, runs
 from spo.config.prune import pruned
 from spo.config.study import Evaluation, Run, Study
-from spo.config.validate import parse, repaired, slice_json
+from spo.config.validate import repaired, validate
 from spo.errors import UserError
 
 __all__ = [
-    "NUMBERS",
     "Evaluation",
     "Run",
     "Study",
@@ -41,22 +32,18 @@ __all__ = [
     "evaluations",
     "experiment_files",
     "forecast",
+    "jobs",
     "load",
-    "parse",
     "pictures",
+    "read",
     "reads",
-    "rehearsed",
     "report_slice",
     "runs",
     "shortest_first",
-    "slice_json",
     "summary",
     "trace_file",
+    "written",
 ]
-
-
-#: The numbers that the paper prints.
-NUMBERS = Path(__file__).parents[2] / "config/paper_numbers.yaml"
 
 
 def load(
@@ -65,16 +52,27 @@ def load(
     """Return the study of config files laid over each other, the first being the default one, `extra` on top.
 
     `tell` hears of what an overlay makes pointless and is therefore left out. Raises UserError with every mistake, a
-    line each, `file:line: key: problem`, in the order of files and lines.
+    line each, `file:line: key: problem`, in the order of files and lines. A single file that the workflow wrote was
+    checked when it was written.
     """
+    if len(paths) == 1 and not extra and (tree := _checked(paths[0])) is not None:
+        return validate(Study, tree)
+    return read(paths, extra, tell)[1]
+
+
+def read(
+    paths: Sequence[Path], extra: dict[str, Any] | None = None, tell: Callable[[str], None] = lambda line: None
+) -> tuple[layers.Tree, Study]:
+    """Return config files laid over each other as one mapping, and its study, as `load` does."""
     found = layers.read_all(paths)
     if extra:
         found.append(layers.Layer(extra, "--config"))
     study, mistakes = None, []
     try:
         whole, left_out = pruned(found, layers.stack([layer.tree for layer in found]))
+        whole = _complete(whole, paths)
         study, mistakes, gone = repaired(Study, whole)
-        mistakes += check(study, gone, _groups(paths[0].parent / "paper_numbers.yaml"))
+        mistakes += check(study, gone, frozenset(study.paper_numbers) or None)
         mistakes += check_files(study) if not mistakes else []
     except layers.Mistakes as error:
         mistakes += error.found
@@ -82,22 +80,30 @@ def load(
         raise UserError("\n".join(layers.located(found, mistakes)))
     for line in left_out:
         tell(line)
-    return study
+    return whole, study
 
 
-def _groups(numbers: Path) -> frozenset[str] | None:
-    """Names of the groups of the paper's numbers, which stand beside the default config; None where they do not."""
-    return frozenset(layers.read(numbers).tree) if numbers.is_file() else None
+def _complete(tree: layers.Tree, paths: Sequence[Path]) -> layers.Tree:
+    """Add the names of the config files and the paper's numbers, unless a file that the workflow wrote has them."""
+    numbers = paths[0].with_name("paper_numbers.yaml")
+    if not tree.get("paper_numbers") and numbers.is_file():
+        tree = tree | {"paper_numbers": layers.read(numbers).tree}
+    return tree if tree.get("files") else {"files": list(map(str, paths)), **tree}
 
 
-def pictures(study: Study, numbers: Path) -> dict[str, str]:
-    """Settings of every figure and table as JSON, by name; `numbers` is the file with the paper's numbers."""
-    return {name: slice_json(part) for name, part in slices_of_pictures(study, layers.read(numbers).tree).items()}
+def written(tree: layers.Tree) -> tuple[str, str]:
+    """Return the mapping of `read` as the text that jobs read, JSON of ASCII letters, and the digest of that text."""
+    text = json.dumps(tree, indent=1) + "\n"
+    return text, hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
-def rehearsed(study: Study, numbers: Path) -> Rehearsal:
-    """Return everything that a study draws, to be tried before it trains; `numbers` as for `pictures`."""
-    return rehearsal(study, layers.read(numbers).tree)
+def _checked(path: Path) -> layers.Tree | None:
+    """Return the mapping in a file that the workflow wrote; None for any other file."""
+    try:
+        tree = json.loads(path.read_bytes()) if path.suffix == ".json" else None
+    except (OSError, ValueError, RecursionError):
+        return None  # the reader of config files says what is wrong
+    return tree if isinstance(tree, dict) and tree.get("files") else None
 
 
 def summary(study: Study) -> str:

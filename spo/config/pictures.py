@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
+import json
+import shlex
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -15,8 +17,9 @@ from spo.config.layers import KeyPath, Mistake, Mistakes
 from spo.config.resources import Resources
 from spo.config.settings_columns import settings_columns
 from spo.config.study import Evidence, Experiment, Figure, Study, Table
-from spo.config.validate import plain_text, slice_json, unknown
-from spo.settings import Train
+from spo.config.validate import plain_text, unknown
+from spo.paths import Paths
+from spo.settings import Train, changed
 from spo.types import Sampling
 
 #: Colours of methods that `style` does not name, in order of `methods:` (Okabe & Ito; safe for the colour-blind).
@@ -26,16 +29,19 @@ GREY = "#7F7F7F"
 #: What pictures can be made of.
 KINDS = ("score", "graded", "metrics", "timing")
 
-Numbers = Mapping[str, Any]
+#: Paths under the results folder
+INSIDE = Paths("", "")
 
 
-def slices_of_pictures(study: Study, numbers: Numbers) -> dict[str, slices.Figure | slices.Table]:
-    """Settings of every figure and table by name; `numbers` are the groups of `config/paper_numbers.yaml`."""
-    figures = {name: _figure(study, name, figure, numbers) for name, figure in study.figures.items()}
-    return figures | {name: _table(study, name, table, numbers) for name, table in study.tables.items()}
+def pictures(study: Study) -> dict[str, slices.Figure | slices.Table]:
+    """Return the settings of every figure and table by name."""
+    figures = {name: figure_slice(study, name) for name in study.figures}
+    return figures | {name: table_slice(study, name) for name in study.tables}
 
 
-def _figure(study: Study, name: str, figure: Figure, numbers: Numbers) -> slices.Figure:
+def figure_slice(study: Study, name: str) -> slices.Figure:
+    """Return the settings of one figure."""
+    figure = study.figures[name]
     return slices.Figure(
         draw=figure.draw,
         title=figure.title,
@@ -44,7 +50,7 @@ def _figure(study: Study, name: str, figure: Figure, numbers: Numbers) -> slices
         x=figure.x,
         **_validated(study, figure.draw, figure),
         files=tuple(_special_files(study, figure)),
-        paper=(paper := _paper(study, ("figures", name, "paper"), figure.paper, numbers)),
+        paper=(paper := _paper(study, ("figures", name, "paper"), figure.paper, study.paper_numbers)),
         quoted=tuple(_quoted(study, ("figures", name, "quoted"), method, paper) for method in figure.quoted),
         note=figure.note,
         dpi=study.style.dpi,
@@ -52,7 +58,9 @@ def _figure(study: Study, name: str, figure: Figure, numbers: Numbers) -> slices
     )
 
 
-def _table(study: Study, name: str, table: Table, numbers: Numbers) -> slices.Table:
+def table_slice(study: Study, name: str) -> slices.Table:
+    """Return the settings of one table."""
+    table = study.tables[name]
     return slices.Table(
         make=table.make,
         title=table.title,
@@ -61,7 +69,7 @@ def _table(study: Study, name: str, table: Table, numbers: Numbers) -> slices.Ta
         **_validated(study, table.make, table),
         claims=_claims(study) if TABLE_READS[table.make] == ("claims",) else (),
         columns=settings_columns(study, table) if table.make == "settings_table" else (),
-        paper=_paper(study, ("tables", name, "paper"), table.paper, numbers),
+        paper=_paper(study, ("tables", name, "paper"), table.paper, study.paper_numbers),
         note=table.note,
         options=table.options,
     )
@@ -106,13 +114,12 @@ def _drawn(samples: int, sampling: Sampling) -> str:
     return f"{count} per problem at temperature {sampling.temperature:g}{nucleus}"
 
 
-def rehearsal(study: Study, numbers: Numbers) -> slices.Rehearsal:
+def rehearsal(study: Study) -> slices.Rehearsal:
     """Return everything that the study draws, to be tried before it trains."""
-    pictures = slices_of_pictures(study, numbers)
     return slices.Rehearsal(
-        figures={name: pictures[name] for name in study.figures},
-        tables={name: pictures[name] for name in study.tables},
-        report=report_slice(study, ""),
+        figures={name: figure_slice(study, name) for name in study.figures},
+        tables={name: table_slice(study, name) for name in study.tables},
+        report=dataclasses.replace(report_slice(study), command=""),
         estimators={
             path: tuple(audit.audit.estimators)
             for key, audit in study.audits.items()
@@ -122,8 +129,8 @@ def rehearsal(study: Study, numbers: Numbers) -> slices.Rehearsal:
     )
 
 
-def report_slice(study: Study, command: str) -> slices.Report:
-    """Settings of the report; `command` is what a reader types to make it again."""
+def report_slice(study: Study) -> slices.Report:
+    """Return the settings of the report."""
     return slices.Report(
         title=study.title or study.study,
         study=study.study,
@@ -140,15 +147,41 @@ def report_slice(study: Study, command: str) -> slices.Report:
             for name, picture in (study.figures | study.tables).items()
             if picture.experiment is not None
         },
-        # No result depends on resources and rates.
-        config_digest=digest(dataclasses.replace(study, resources=Resources(), rates=Rates())),
-        command=command,
+        config_digest=_study_digest(study),
+        command=_command(study),
     )
 
 
-def digest(*settings: object) -> str:
-    """16 hexadecimal digits that change with any of the settings."""
-    return hashlib.sha256("\n".join(map(slice_json, settings)).encode()).hexdigest()[:16]
+def _study_digest(study: Study) -> str:
+    """Return the digest of everything that results depend on, `resources` and `rates` left out.
+
+    Training settings count as runs have them, so that a default written out is no other study.
+    """
+    plain = dataclasses.replace(
+        study,
+        resources=Resources(),
+        rates=Rates(),
+        files=(),
+        training={},
+        methods={name: dataclasses.replace(method, train={}) for name, method in study.methods.items()},
+        experiments={
+            name: dataclasses.replace(experiment, train={}, overrides={})
+            for name, experiment in study.experiments.items()
+        },
+    )
+    return digest(changed(plain), changed(plan.runs(study)))
+
+
+def _command(study: Study) -> str:
+    """Return the command that makes this study again; the first file is the default one."""
+    files = " ".join(map(shlex.quote, study.files[1:]))
+    return f"snakemake --cores all --configfile {files}" if files else "snakemake --cores all"
+
+
+def digest(*plain: Any) -> str:
+    """Return 16 hexadecimal digits that change with any of the values, which are plain data."""
+    text = json.dumps(plain, sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
 def reads(study: Study, picture: Figure | Table) -> list[str]:
@@ -165,12 +198,12 @@ def reads(study: Study, picture: Figure | Table) -> list[str]:
 
 def audit_files(study: Study, key: str) -> list[str]:
     """Files of an audit under the results folder, one a seed."""
-    return [f"audits/{key}/s{seed}.jsonl" for seed in study.experiments[study.audits[key].experiment].seeds]
+    return [INSIDE.audit(key, seed) for seed in study.experiments[study.audits[key].experiment].seeds]
 
 
 def trace_file(key: str) -> str:
     """File of a trace under the results folder."""
-    return f"traces/{key}.json"
+    return INSIDE.trace(key)
 
 
 def _claims(study: Study) -> tuple[slices.Claim, ...]:
@@ -236,14 +269,12 @@ def _files(shown: slices.Study, kinds: tuple[str, ...]) -> list[str]:
     arms = (*((shown.base,) if shown.base else ()), *shown.arms)
     policies = [run.run for arm in arms for run in arm.runs]
     trained = [run.run for arm in arms for run in arm.runs if arm.trained]
-    evals = {"score": "score.json", "graded": "graded.jsonl"}
-    of_runs = {"metrics": "metrics.jsonl", "timing": "timing.jsonl"}
     files = []
     for kind in kinds:
-        if kind in evals:
-            files += [f"evals/{run}/{shown.dataset}/{shown.protocol}/{evals[kind]}" for run in policies]
+        if kind in ("score", "graded"):
+            files += [getattr(INSIDE, kind)(run, shown.dataset, shown.protocol) for run in policies]
         else:
-            files += [f"runs/{run}/{of_runs[kind]}" for run in trained]
+            files += [getattr(INSIDE, kind)(run) for run in trained]
     return files
 
 
@@ -318,7 +349,7 @@ def _quoted(study: Study, path: KeyPath, method: str, paper: tuple[slices.PaperN
     return slices.Quoted(label=study.methods[method].label, number=number)
 
 
-def _paper(study: Study, path: KeyPath, key: str | None, numbers: Numbers) -> tuple[slices.PaperNumber, ...]:
+def _paper(study: Study, path: KeyPath, key: str | None, numbers: Mapping[str, Any]) -> tuple[slices.PaperNumber, ...]:
     """A group of the paper's numbers, repeated for the methods that borrow another one's."""
     if key is None:
         return ()

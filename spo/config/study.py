@@ -282,6 +282,10 @@ class Study:
     """What the paper claims, in the order of the table of claims."""
     style: Style = Style()
     """How figures look."""
+    paper_numbers: dict[str, Any] = field(default_factory=dict)
+    """Numbers that the paper reports, by group; empty: those of `paper_numbers.yaml` beside the first config file."""
+    files: tuple[str, ...] = ()
+    """Config files that were laid over each other; the workflow writes this key into `results/config.yaml`."""
     resources: Resources = Resources()
     """What jobs ask of a machine, by rule."""
     rates: Rates = Rates()

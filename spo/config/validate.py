@@ -14,7 +14,6 @@ from typing import Any, TypeVar
 from pydantic import TypeAdapter, ValidationError
 
 from spo.config.layers import KeyPath, Mistake, Mistakes, merge, one_line
-from spo.errors import UserError
 from spo.settings import Credit
 
 T = TypeVar("T")
@@ -79,26 +78,6 @@ def repaired(cls: type[T], data: Any) -> tuple[T, list[Mistake], frozenset[KeyPa
             gone |= cuts
             for cut in cuts:
                 data = _without(data, cut)
-
-
-def parse(cls: type[T], text: str) -> T:
-    """Return a `cls` from the JSON that `slice_json` wrote; UserError as in `validate`."""
-    try:
-        data = json.loads(text)
-    except (ValueError, RecursionError) as error:
-        raise UserError(one_line(f"config: settings are not JSON ({error})")) from None
-    return validate(cls, data)
-
-
-def slice_json(value: Any) -> str:
-    """Settings as one line of JSON, every default written out: the same text for the same settings.
-
-    >>> from spo.types import Sampling
-    >>> slice_json(Sampling(temperature=0.6))
-    '{"temperature": 0.6, "top_p": 1.0}'
-    """
-    plain = dataclasses.asdict(value) if dataclasses.is_dataclass(value) else value
-    return json.dumps(plain, sort_keys=True, ensure_ascii=False)
 
 
 def plain_text(value: Any) -> str:

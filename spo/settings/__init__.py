@@ -4,10 +4,10 @@
 generated from these files (a string under a field is its description).
 """
 
-from spo.settings.base import Above, AtLeast0, Count, Positive, Share, settings
+from spo.settings.base import Above, AtLeast0, Count, Positive, Share, changed, settings
 from spo.settings.methods import Accepted, Chain, Credit, Critic, Group, Pairs, Partition, Replay, Tree
 from spo.settings.models import Architecture, Dataset, Model, Optimizer, Sft, Tokenizer
-from spo.settings.training import Audit, Loss, Memory, Protocol, Trace, Train
+from spo.settings.training import Audit, Loss, Memory, Protocol, Trace, Train, binding
 
 __all__ = [
     "Above",
@@ -36,5 +36,7 @@ __all__ = [
     "Trace",
     "Train",
     "Tree",
+    "binding",
+    "changed",
     "settings",
 ]

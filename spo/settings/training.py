@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from dataclasses import replace
+from typing import Annotated, Any, Literal
 
 from annotated_types import Gt, Le, MinLen
 
 from spo.settings.base import Above, AtLeast0, Count, Positive, Share, settings
 from spo.settings.methods import Chain, Credit, Tree
-from spo.settings.models import Optimizer
+from spo.settings.models import Model, Optimizer, Sft
 from spo.types import Sampling
 
 
@@ -194,3 +195,23 @@ class Protocol:
     processor that has it, and is float32 elsewhere."""
     memory: Memory = Memory(vllm_gpu_share=0.9, vllm_sleep_level=0)
     """Where the model of backend `hf` or `vllm` is, and how it fits; nothing trains beside it."""
+
+
+#: Settings that decide whether a job fits into memory, or how often it is saved.
+_UNBOUND = ("memory", "checkpoint_every", "checkpoint_every_steps")
+
+
+def binding(value: Any) -> Any:
+    """Return settings with defaults for all that only decides whether a job fits into memory and how often it is saved.
+
+    Checkpoints and finished results are bound to the rest: after an out-of-memory error a run resumes with smaller
+    chunks.
+    """
+    if isinstance(value, Train | Protocol | Sft):
+        value = replace(value, **{name: getattr(type(value), name) for name in _UNBOUND if hasattr(value, name)})
+    if isinstance(value, Sft) or (isinstance(value, Train) and value.loss.scope == "batch"):
+        passes = Optimizer.micro_batch_tokens
+        value = replace(value, optimizer=replace(value.optimizer, micro_batch_tokens=passes))
+    if isinstance(value, Model) and value.sft is not None:
+        value = replace(value, sft=binding(value.sft))
+    return value

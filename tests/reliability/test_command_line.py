@@ -6,6 +6,7 @@ import importlib.util
 import json
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -17,38 +18,39 @@ import pytest
 import torch
 
 from spo import store
-from spo.config import slice_json
-from spo.settings import Dataset, Memory, Model, Protocol, Sft
+from spo.settings import Memory
 from spo.training import loop
 from tests import tiny
 
-WITH_PACKAGE = os.environ | {"PYTHONPATH": str(Path(__file__).parents[2])}
+ROOT = Path(__file__).parents[2]
+WITH_PACKAGE = os.environ | {"PYTHONPATH": str(ROOT)}
 
 
-def spo(*arguments: str, environment: dict[str, str] | None = None) -> tuple[int, str, float]:
+def spo(*arguments: str, at=None, environment: dict[str, str] | None = None) -> tuple[int, str, float]:
+    """Exit code, stderr and seconds of a command started in the folder `at`."""
     start, command = time.perf_counter(), [sys.executable, "-m", "spo", *arguments]
-    variables = os.environ | (environment or {})
-    done = subprocess.run(command, env=variables, capture_output=True, text=True, timeout=60)
+    variables = os.environ | {"PYTHONPATH": str(ROOT)} | (environment or {})
+    done = subprocess.run(command, cwd=at, env=variables, capture_output=True, text=True, timeout=60)
     return done.returncode, done.stderr, time.perf_counter() - start
 
 
-@pytest.fixture(scope="module")
-def study(tmp_path_factory):
-    """A folder with a model and the problems of the tiny task."""
-    folder = tmp_path_factory.mktemp("study")
-    tiny.model(folder / "model")
-    for split, rows in (("train", tiny.problems()[:30]), ("validation", tiny.problems()[30:])):
-        store.write_jsonl(folder / "data" / f"{split}.jsonl", rows)
-    return folder
+@pytest.fixture
+def study(tmp_path):
+    """A working folder with a model and the problems of the tiny task."""
+    tiny.model(tmp_path / "model")
+    tiny.study(tmp_path)
+    return tmp_path
 
 
 def train(study, settings, *more: str) -> tuple[int, str, float]:
-    return spo(
-        *("train", "--name", "tiny-run", "--settings", slice_json(settings)),
-        *("--dataset", slice_json(Dataset(source="stories", grader="final_line"))),
-        *("--model", str(study / "model"), "--data", str(study / "data")),
-        *("--state", str(study / "state"), "--output", str(study / "out"), *more),
-    )
+    file = tiny.study(study, settings)
+    return spo("train", tiny.RUN, "--config", str(file), *more, at=study)
+
+
+def prepare(folder, settings: dict, **variables: str) -> tuple[int, str, float]:
+    """Prepare the dataset `x`."""
+    store.write_text(folder / "x.yaml", json.dumps({"datasets": {"x": settings}}))
+    return spo("prepare", "x", "--config", "x.yaml", at=folder, environment=variables)
 
 
 @pytest.mark.parametrize(
@@ -64,40 +66,39 @@ def test_a_malformed_row_is_one_line_and_nothing_is_written(row, said, tmp_path)
     good = json.dumps({"question": "How many?", "answer": "So many. #### 3"})
     (tmp_path / "train.jsonl").write_text(f"{good}\n{row}\n")
     (tmp_path / "test.jsonl").write_text(f"{good}\n")
-    settings = asdict(Dataset(source="gsm8k", grader="gsm8k", path=str(tmp_path), validation=1))
-    output = tmp_path / "out"
-    code, error, _ = spo("prepare", "--name", "x", "--settings", json.dumps(settings), "--output", str(output))
+    settings = {"source": "gsm8k", "grader": "gsm8k", "path": str(tmp_path), "validation": 1}
+    code, error, _ = prepare(tmp_path, settings)
     assert (code, error.count("\n")) == (2, 1) and said in error
-    assert not output.exists()
+    assert not (tmp_path / "results").exists()
 
 
 def test_wrong_settings_are_one_line(tmp_path):
-    code, error, _ = spo(
-        "prepare", "--name", "x", "--settings", '{"sourc": "stories"}', "--output", str(tmp_path / "x")
+    code, error, _ = prepare(
+        tmp_path, {"sourc": "stories", "source": "stories", "grader": "final_line", "train": 5, "test": 5}
     )
-    assert code == 2 and error.splitlines()[-1] == "spo: config: sourc: unknown key (did you mean source?)"
+    assert code == 2
+    assert error.splitlines()[-1] == "spo: x.yaml:1: datasets.x.sourc: unknown key (did you mean source?)"
 
 
-def test_a_missing_model_is_one_line(study, tmp_path):
-    code, error, _ = train(replace_folder(study, tmp_path), tiny.BASE)
-    assert (code, error.count("\n")) == (2, 1) and "is not a model folder" in error
+def test_a_name_that_the_study_does_not_have_is_one_line(study):
+    code, error, _ = spo("train", "tiny-digits-m-s2", "--config", "study.yaml", at=study)
+    assert (code, error) == (2, "spo: study laptop: unknown run tiny-digits-m-s2 (did you mean tiny-digits-m-s1?)\n")
+    code, error, _ = spo("generate", "tiny/digits/gredy", "--config", "study.yaml", at=study)
+    assert (code, error.count("\n")) == (2, 1) and "did you mean tiny/digits/greedy?" in error
+
+
+def test_a_missing_model_is_one_line(study):
+    shutil.rmtree(study / "model")
+    (study / "model").mkdir()
+    code, error, _ = train(study, tiny.BASE)
+    assert (code, error) == (2, "spo: model/config.json: no such file: model is not a model folder\n")
 
 
 def test_a_model_that_the_hub_does_not_give_is_one_line(study):
-    command = [
-        "judge",
-        "--grader",
-        "gsm8k",
-        "--contexts",
-        "9",
-        "--predictions",
-        "x",
-        "--problems",
-        "x",
-        "--output",
-        "x",
-    ]
-    code, error, _ = spo(*command, "--model", "nobody/no-such-model", environment={"HF_HUB_OFFLINE": "1"})
+    tiny.study(study, model="nobody/no-such-model")
+    store.write_jsonl(study / "results/evals/tiny/digits/greedy/predictions.jsonl", [])
+    command = ("grade", "tiny/digits/greedy", "--config", "study.yaml")
+    code, error, _ = spo(*command, at=study, environment={"HF_HUB_OFFLINE": "1"})
     assert (code, error.count("\n")) == (2, 1)
     assert "model nobody/no-such-model: no such folder, and not to be had from the hub" in error
 
@@ -108,20 +109,15 @@ def test_a_context_beyond_the_model_is_one_line(study):
     assert "context_tokens: 65, but" in error and "max_position_embeddings 64" in error
 
 
-def test_a_context_beyond_the_model_is_one_line_in_evaluation_too(study, tmp_path):
-    store.write_jsonl(study / "data/test.jsonl", tiny.problems()[:2])
-    code, error, _ = spo(
-        *("generate", "--settings", slice_json(Protocol()), "--contexts", "20", "65"),
-        *("--dataset", slice_json(Dataset(source="stories", grader="final_line"))),
-        *("--model", str(study / "model"), "--data", str(study / "data")),
-        *("--state", str(tmp_path / "state"), "--output", str(tmp_path / "predictions.jsonl")),
-    )
+def test_a_context_beyond_the_model_is_one_line_in_evaluation_too(study):
+    tiny.study(study, experiments={"e": {"contexts": [20, 65]}})
+    code, error, _ = spo("generate", "tiny/digits/greedy", "--config", "study.yaml", at=study)
     assert (code, error.count("\n")) == (2, 1)
     assert "contexts: 65, but" in error and "max_position_embeddings 64" in error
-    assert not list(tmp_path.iterdir())
+    assert not (study / "results/evals").exists() and not (study / "results/state").exists()
 
 
-def test_prompts_without_room_are_one_line(study, tmp_path):
+def test_prompts_without_room_are_one_line(study):
     code, error, _ = train(study, replace(tiny.BASE, max_prompt_tokens=2))
     assert (code, error.count("\n")) == (2, 1) and "no training problem has a prompt of at most 2 tokens" in error
 
@@ -130,15 +126,20 @@ def test_demonstrations_without_room_are_one_line(study, tmp_path):
     """Of 7 tokens a prompt, 1 of the answer and the end."""
     rows = [{"id": "d", "question": "Digits: 1 2 3.", "response": "3"}]
     for split in ("train", "validation", "test"):
-        store.write_jsonl(tmp_path / f"data/{split}.jsonl", [])
-    store.write_jsonl(tmp_path / "data/demonstrations.jsonl", rows)
-    model = Model(architecture=replace(tiny.ARCHITECTURE, max_position_tokens=8), sft=Sft(dataset="digits", steps=1))
-    code, error, _ = spo(
-        *("sft", "--name", "small", "--settings", slice_json(model), "--data", str(tmp_path / "data")),
-        *("--dataset", slice_json(Dataset(source="stories", grader="final_line"))),
-        *("--state", str(tmp_path / "state"), "--output", str(tmp_path / "out")),
+        store.write_jsonl(tmp_path / f"results/data/digits/{split}.jsonl", [])
+    store.write_jsonl(tmp_path / "results/data/digits/demonstrations.jsonl", rows)
+    architecture = asdict(replace(tiny.ARCHITECTURE, max_position_tokens=8))
+    model = {"path": None, "architecture": architecture, "sft": {"dataset": "digits", "steps": 1}}
+    few = {"context_tokens": 8, "max_response_tokens": 1}
+    tiny.study(
+        tmp_path,
+        models={"tiny": model},
+        datasets={"digits": {"demonstrations": 1}},
+        training=few,
+        experiments={"e": {"contexts": [8]}},
     )
-    said = "models.small.architecture.max_position_tokens: 8, but the shortest demonstration of digits has 9 tokens"
+    code, error, _ = spo("sft", "tiny", "--config", "study.yaml", at=tmp_path)
+    said = "models.tiny.architecture.max_position_tokens: 8, but the shortest demonstration of digits has 9 tokens"
     assert (code, error) == (2, f"spo: {said}\n")
 
 
@@ -146,20 +147,17 @@ def test_demonstrations_without_room_are_one_line(study, tmp_path):
 def test_a_backend_that_is_not_installed_is_one_line(study):
     code, error, _ = train(study, replace(tiny.BASE, backend="vllm"))
     assert (code, error.count("\n")) == (2, 1) and "backend vllm: vLLM is not installed: pip install" in error
-    assert not list((study / "state").glob("step-*"))
+    assert not list((study / "results/state").rglob("step-*"))
 
 
 def test_a_dataset_that_the_hub_does_not_give_is_one_line(tmp_path):
     """And leaves what was prepared before."""
-    (tmp_path / "train.jsonl").write_text("dear")
-    settings = slice_json(Dataset(source="gsm8k", grader="gsm8k"))
+    store.write_text(tmp_path / "results/data/x/train.jsonl", "dear")
     environment = {"HF_HUB_OFFLINE": "1", "HF_HOME": str(tmp_path / "empty")}
-    code, error, _ = spo(
-        "prepare", "--name", "x", "--settings", settings, "--output", str(tmp_path), environment=environment
-    )
+    code, error, _ = prepare(tmp_path, {"source": "gsm8k", "grader": "gsm8k"}, **environment)
     assert (code, error.count("\n")) == (2, 1)
     assert "openai/gsm8k cannot be read from the hub" in error and "HF_HUB_OFFLINE=1" in error
-    assert (tmp_path / "train.jsonl").read_text() == "dear"
+    assert (tmp_path / "results/data/x/train.jsonl").read_text() == "dear"
 
 
 def test_gpus_that_are_not_there_are_one_line(study):
@@ -167,27 +165,34 @@ def test_gpus_that_are_not_there_are_one_line(study):
     assert (code, error.count("\n")) == (2, 1) and "this job asks for 99 GPUs and sees" in error
 
 
-def replace_folder(study, empty):
-    """The study without its model."""
-    (empty / "data").symlink_to(study / "data")
-    (empty / "model").mkdir()
-    return empty
-
-
 @pytest.mark.skipif(torch.cuda.is_available(), reason="for machines without a GPU")
 def test_a_gpu_that_is_not_there_is_one_line(study):
     code, error, _ = train(study, replace(tiny.BASE, backend="hf", memory=Memory(device="cuda")))
     assert (code, error) == (2, "spo: memory.device: cuda: PyTorch finds no GPU here; use auto or cpu\n")
-    assert not list((study / "state").glob("step-*"))
+    assert not list((study / "results/state").rglob("step-*"))
 
 
-def test_a_state_of_other_settings_is_one_line_and_stays(study):
+def test_other_settings_begin_in_another_folder_and_the_old_one_stays(study):
     assert train(study, replace(tiny.BASE, iterations=1))[0] == 0
-    before = {path: path.read_bytes() for path in (study / "state").rglob("*") if path.is_file()}
-    code, error, _ = train(study, replace(tiny.BASE, iterations=2))
+    state = study / "results/state" / tiny.RUN
+    (first,) = state.iterdir()
+    before = {path: path.read_bytes() for path in first.rglob("*") if path.is_file()}
+    assert train(study, replace(tiny.BASE, iterations=2))[0] == 0
+    assert len(list(state.iterdir())) == 2
+    assert before == {path: path.read_bytes() for path in first.rglob("*") if path.is_file()}
+
+
+def test_a_state_of_another_sampler_is_one_line_and_stays(study):
+    settings = replace(tiny.BASE, iterations=1)
+    assert train(study, settings)[0] == 0
+    (state,) = (study / "results/state" / tiny.RUN).iterdir()
+    file = state / "fingerprint.json"
+    store.write_json(file, store.read_json(file) | {"sampler": "another"})
+    before = {path: path.read_bytes() for path in state.rglob("*") if path.is_file()}
+    code, error, _ = train(study, settings)
     assert (code, error.count("\n")) == (2, 1)
-    assert "state of another configuration: train.iterations (was 1, now 2); remove the folder" in error
-    assert before == {path: path.read_bytes() for path in (study / "state").rglob("*") if path.is_file()}
+    assert "state of another configuration: sampler (was another, now " in error
+    assert before == {path: path.read_bytes() for path in state.rglob("*") if path.is_file()}
 
 
 @pytest.mark.parametrize("watched", [True, False])
@@ -227,12 +232,13 @@ def test_mistakes_are_exit_codes_if_stderr_and_stdin_are_closed(tmp_path):
 
 def test_a_full_disk_is_one_line_and_leaves_no_half_file(tmp_path):
     """A limit of the size of files stands for a full disk: the same call fails half way."""
-    settings = slice_json(Dataset(source="stories", grader="final_line", train=500, validation=5, test=5))
-    command = f"ulimit -f 4; exec {sys.executable} -m spo prepare --name x --settings '{settings}' --output out"
+    settings = {"source": "stories", "grader": "final_line", "train": 500, "validation": 5, "test": 5}
+    store.write_text(tmp_path / "x.yaml", json.dumps({"datasets": {"x": settings}}))
+    command = f"ulimit -f 4; exec {sys.executable} -m spo prepare x --config x.yaml"
     done = subprocess.run(["bash", "-c", command], cwd=tmp_path, env=WITH_PACKAGE, capture_output=True, text=True)
     assert done.returncode == 1
-    assert re.fullmatch(r"spo: cannot write out/train\.jsonl \(\d+ bytes\): File too large\n", done.stderr)
-    assert list((tmp_path / "out").iterdir()) == []
+    assert re.fullmatch(r"spo: cannot write results/data/x/train\.jsonl \(\d+ bytes\): File too large\n", done.stderr)
+    assert list((tmp_path / "results/data/x").iterdir()) == []
 
 
 @pytest.mark.parametrize("command", ["check", "plan"])

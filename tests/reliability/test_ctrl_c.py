@@ -14,8 +14,7 @@ from pathlib import Path
 import pytest
 
 from spo import store
-from spo.config import slice_json
-from spo.settings import Dataset, Protocol
+from spo.settings import Protocol, changed
 from tests import tiny
 
 ROOT = Path(__file__).parents[2]
@@ -24,13 +23,14 @@ WAIT_S = 300  # for output that a hanging command never writes
 
 
 class Terminal:
-    """A command in the foreground of a terminal of its own; errors go to a file."""
+    """A command in the foreground of a terminal of its own, in `folder`; errors go to the file `errors` there."""
 
-    def __init__(self, command: list[str], errors: Path) -> None:
+    def __init__(self, command: list[str], folder: Path) -> None:
         self.ours, theirs = os.openpty()
-        with errors.open("wb") as file:
+        with (folder / "errors").open("wb") as file:
             self.process = subprocess.Popen(
                 command,
+                cwd=folder,
                 stdin=theirs,
                 stdout=theirs,
                 stderr=file,
@@ -74,53 +74,45 @@ def _take_terminal() -> None:
 
 
 @pytest.fixture(scope="module")
-def study(tmp_path_factory):
-    """A folder with a model and the problems of the tiny task."""
-    folder = tmp_path_factory.mktemp("study")
-    tiny.model(folder / "model")
-    for split, rows in (("train", tiny.problems()[:30]), ("validation", tiny.problems()[30:])):
-        store.write_jsonl(folder / "data" / f"{split}.jsonl", rows)
-    store.write_jsonl(folder / "data" / "test.jsonl", tiny.problems())
-    return folder
+def model(tmp_path_factory):
+    return tiny.model(tmp_path_factory.mktemp("model"))
 
 
-def spo(study: Path, verb: str, *more: str) -> list[str]:
-    dataset = slice_json(Dataset(source="stories", grader="final_line"))
-    common = ("--dataset", dataset, "--model", str(study / "model"), "--data", str(study / "data"))
-    return [sys.executable, "-m", "spo", verb, *common, *more]
-
-
-def training(study: Path, folder: Path, *more: str) -> list[str]:
-    settings = replace(tiny.BASE, iterations=5000, checkpoint_every=5000, validate_every=5000)
-    where = ("--state", str(folder / "state"), "--output", str(folder / "out"))
-    return spo(study, "train", "--name", "tiny-run", "--settings", slice_json(settings), *where, *more)
+def spo(command: str, name: str, file: Path, *more: str) -> list[str]:
+    return [sys.executable, "-m", "spo", command, name, "--config", str(file), *more]
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("more", [(), ("--processes", "2")], ids=["one", "two"])
-def test_ctrl_c_saves_the_iteration_and_says_so_in_one_line(more, study, tmp_path):
-    terminal = Terminal(training(study, tmp_path, *more), tmp_path / "errors")
-    terminal.wait_for(rb"tiny-run 2/5000 ")
+def test_ctrl_c_saves_the_iteration_and_says_so_in_one_line(more, model, tmp_path):
+    settings = replace(tiny.BASE, iterations=5000, checkpoint_every=5000, validate_every=5000)
+    terminal = Terminal(spo("train", tiny.RUN, tiny.study(tmp_path, settings, model), *more), tmp_path)
+    terminal.wait_for(rb"tiny-digits-m-s1 2/5000 ")
     terminal.press(CTRL_C)
     assert terminal.end() == 128 + signal.SIGINT
     (line,) = (tmp_path / "errors").read_text().splitlines()
-    found = re.fullmatch(r"spo: tiny-run: stopped by Ctrl-C after iteration (\d+); the same command continues", line)
+    found = re.fullmatch(
+        r"spo: tiny-digits-m-s1: stopped by Ctrl-C after iteration (\d+); the same command continues", line
+    )
     assert found and int(found[1]) >= 2
-    assert max(path.name for path in (tmp_path / "state").glob("step-*")) == f"step-{int(found[1]):06d}"
+    assert max(path.name for path in (tmp_path / "results/state").rglob("step-*")) == f"step-{int(found[1]):06d}"
     assert terminal.seen.count(b"Ctrl-C: ends after this iteration; press it again to end at once") == 1
 
 
 @pytest.mark.slow
-def test_ctrl_c_in_generation_keeps_the_parts_that_are_done(study, tmp_path):
-    protocol = slice_json(Protocol(samples_per_problem=16, sampling=tiny.BASE.sampling, batch_rows=16))
-    where = ("--state", str(tmp_path / "state"), "--output", str(tmp_path / "out.jsonl"))
-    command = spo(study, "generate", "--settings", protocol, "--contexts", "60", *where)
-    terminal = Terminal(command, tmp_path / "errors")
+def test_ctrl_c_in_generation_keeps_the_parts_that_are_done(model, tmp_path):
+    store.write_jsonl(tmp_path / "results/data/digits/test.jsonl", tiny.problems())
+    protocol = Protocol(samples_per_problem=16, sampling=tiny.BASE.sampling, batch_rows=16)
+    parts = {"protocols": {"greedy": changed(protocol)}, "experiments": {"e": {"contexts": [60]}}}
+    file = tiny.study(tmp_path, model=model, **parts)
+    terminal = Terminal(spo("generate", "tiny/digits/greedy", file), tmp_path)
     terminal.wait_for(rb" 1/40 problems")
     terminal.press(CTRL_C)
     code, lines = terminal.end(), (tmp_path / "errors").read_text().splitlines()
     if code == 0:  # all parts were done before the key arrived
         pytest.skip("generation was faster than the key")
-    found = re.search(r"out.jsonl: stopped by Ctrl-C after (\d+) of 40 problems; the same command continues", lines[0])
+    found = re.search(
+        r"predictions.jsonl: stopped by Ctrl-C after (\d+) of 40 problems; the same command continues", lines[0]
+    )
     assert code == 128 + signal.SIGINT and len(lines) == 1 and found
-    assert len(list((tmp_path / "state").glob("*/part-*.jsonl"))) == int(found[1])
+    assert len(list((tmp_path / "results/state").rglob("part-*.jsonl"))) == int(found[1])

@@ -15,9 +15,8 @@ import pytest
 import torch
 
 from spo import launch, store
-from spo.config import slice_json
 from spo.errors import UserError
-from spo.settings import Dataset, Memory, Optimizer
+from spo.settings import Memory, Optimizer
 from tests import tiny
 
 ROOT = Path(__file__).parents[2]
@@ -26,22 +25,26 @@ TORCHRUN = ("torch.distributed.run", "--standalone", "--nproc-per-node", "2", "-
 
 
 @pytest.fixture(scope="module")
-def study(tmp_path_factory):
-    """A folder with a model and the problems of the tiny task."""
-    folder = tmp_path_factory.mktemp("study")
-    tiny.model(folder / "model")
-    for split, rows in (("train", tiny.problems()[:30]), ("validation", tiny.problems()[30:])):
-        store.write_jsonl(folder / "data" / f"{split}.jsonl", rows)
-    return folder
+def model(tmp_path_factory):
+    return tiny.model(tmp_path_factory.mktemp("model"))
 
 
-def start(study, output: Path, settings, *more: str, through=(), environment=None) -> subprocess.Popen:
-    command = [sys.executable, "-m", *through, "spo", "train", "--name", "tiny-run"]
-    command += ["--settings", slice_json(settings), "--dataset", slice_json(Dataset(source="stories", grader="gsm8k"))]
-    command += ["--model", str(study / "model"), "--data", str(study / "data")]
-    command += ["--state", str(output / "state"), "--output", str(output), *more]
+def start(model, folder: Path, settings, *more: str, through=(), environment=None) -> subprocess.Popen:
+    """Start the run of a study in `folder`."""
+    file = tiny.study(folder, settings, model, datasets={"digits": {"grader": "gsm8k"}})
+    command = [sys.executable, "-m", *through, "spo", "train", tiny.RUN, "--config", str(file), *more]
     variables = os.environ | {"PYTHONPATH": str(ROOT)} | (environment or {})
-    return subprocess.Popen(command, env=variables, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    pipe = subprocess.PIPE
+    return subprocess.Popen(command, cwd=folder, env=variables, stdout=pipe, stderr=pipe, text=True)
+
+
+def output(folder: Path) -> Path:
+    return folder / "results/runs" / tiny.RUN
+
+
+def state(folder: Path, name: str) -> list[Path]:
+    """Files of that name in the folder of checkpoints, once there are any."""
+    return sorted((folder / "results/state" / tiny.RUN).glob(f"*/{name}"))
 
 
 def ended(process: subprocess.Popen) -> tuple[int, str]:
@@ -54,27 +57,27 @@ def ended(process: subprocess.Popen) -> tuple[int, str]:
 
 
 @pytest.mark.slow
-def test_started_either_way_two_processes_write_what_one_writes(study, tmp_path):
+def test_started_either_way_two_processes_write_what_one_writes(model, tmp_path):
     ways = {"one": ((), ()), "two": ((), ("--processes", "2")), "torchrun": (TORCHRUN, ())}
     for name, (through, more) in ways.items():
-        code, error = ended(start(study, tmp_path / name, SETTINGS, *more, through=through))
+        code, error = ended(start(model, tmp_path / name, SETTINGS, *more, through=through))
         assert code == 0, error
-    expected = store.read_jsonl(tmp_path / "one" / "metrics.jsonl")
+    expected = store.read_jsonl(output(tmp_path / "one") / "metrics.jsonl")
     assert len(expected) == 4
     for name in ("two", "torchrun"):
-        found = store.read_jsonl(tmp_path / name / "metrics.jsonl")
+        found = store.read_jsonl(output(tmp_path / name) / "metrics.jsonl")
         assert all(a == pytest.approx(b, rel=1e-5, abs=1e-5) for a, b in zip(expected, found, strict=True))
-        files = [sorted(path.name for path in (tmp_path / way / "model").iterdir()) for way in ("one", name)]
+        files = [sorted(path.name for path in (output(tmp_path / way) / "model").iterdir()) for way in ("one", name)]
         assert files[0] == files[1] and "model.safetensors" in files[0]
-    two, torchrun = ((tmp_path / name / "model/model.safetensors").read_bytes() for name in ("two", "torchrun"))
+    two, torchrun = ((output(tmp_path / name) / "model/model.safetensors").read_bytes() for name in ("two", "torchrun"))
     assert two == torchrun
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize(("through", "more", "exit_code"), [((), ("--processes", "2"), 2), (TORCHRUN, (), 1)])
-def test_a_mistake_is_said_once(through, more, exit_code, study, tmp_path):
+def test_a_mistake_is_said_once(through, more, exit_code, model, tmp_path):
     """torchrun adds its own report, and has one exit code for every failure."""
-    process = start(study, tmp_path, replace(SETTINGS, max_prompt_tokens=2), *more, through=through)
+    process = start(model, tmp_path, replace(SETTINGS, max_prompt_tokens=2), *more, through=through)
     code, error = ended(process)
     lines = [line for line in error.splitlines() if "spo: " in line]
     assert code == exit_code and len(lines) == 1
@@ -82,23 +85,23 @@ def test_a_mistake_is_said_once(through, more, exit_code, study, tmp_path):
 
 
 @pytest.mark.slow
-def test_sigterm_finishes_the_iteration_of_all(study, tmp_path):
+def test_sigterm_finishes_the_iteration_of_all(model, tmp_path):
     settings = replace(SETTINGS, iterations=1000, checkpoint_every=1000)
-    process = start(study, tmp_path, settings, "--processes", "2")
-    until(lambda: (tmp_path / "state" / "metrics.jsonl").exists())
+    process = start(model, tmp_path, settings, "--processes", "2")
+    until(lambda: state(tmp_path, "metrics.jsonl"))
     process.terminate()
     code, error = ended(process)
     assert code == 1 and error.count("spo: ") == 1 and "stopped by SIGTERM after iteration" in error
     done = int(error.split("after iteration ")[1].split(";")[0])
-    assert max(path.name for path in (tmp_path / "state").glob("step-*")) == f"step-{done:06d}"
-    assert len(store.read_jsonl(tmp_path / "state" / "metrics.jsonl")) == done + 1
+    assert max(path.name for path in state(tmp_path, "step-*")) == f"step-{done:06d}"
+    assert len(store.read_jsonl(*state(tmp_path, "metrics.jsonl"))) == done + 1
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("killed", [0, 1])
-def test_a_killed_process_ends_the_others(killed, study, tmp_path):
-    process = start(study, tmp_path, replace(SETTINGS, iterations=1000), "--processes", "2")
-    until(lambda: (tmp_path / "state" / "metrics.jsonl").exists())
+def test_a_killed_process_ends_the_others(killed, model, tmp_path):
+    process = start(model, tmp_path, replace(SETTINGS, iterations=1000), "--processes", "2")
+    until(lambda: state(tmp_path, "metrics.jsonl"))
     children = psutil.Process(process.pid).children()
     rank = {child.environ()["RANK"]: child for child in children}
     rank[str(killed)].kill()
@@ -110,12 +113,12 @@ def test_a_killed_process_ends_the_others(killed, study, tmp_path):
 @pytest.mark.slow
 @pytest.mark.skipif(torch.cuda.device_count() < 2, reason="needs two GPUs")
 @pytest.mark.parametrize("memory", [Memory(), Memory(weights="bfloat16", optimizer_device="cpu")], ids=str)
-def test_on_two_gpus_two_processes_learn_what_one_learns(memory, study, tmp_path):
+def test_on_two_gpus_two_processes_learn_what_one_learns(memory, model, tmp_path):
     settings = replace(SETTINGS, backend="hf", memory=memory, dtype=memory.weights)
     for name, more in (("one", ()), ("two", ("--processes", "2", "--gpus", "2"))):
-        code, error = ended(start(study, tmp_path / name, settings, *more))
+        code, error = ended(start(model, tmp_path / name, settings, *more))
         assert code == 0, error
-    one, two = (store.read_jsonl(tmp_path / name / "metrics.jsonl") for name in ("one", "two"))
+    one, two = (store.read_jsonl(output(tmp_path / name) / "metrics.jsonl") for name in ("one", "two"))
     assert len(one) == len(two) == 4 and all(row["grad_norm"] > 0 for row in two[1:])
     if memory.weights == "float32":  # low precision may sample other tokens
         for row, other in zip(one[1:], two[1:], strict=True):
@@ -178,10 +181,10 @@ def test_a_place_is_read_and_forgotten(monkeypatch):
     assert launch.place() is None
 
 
-def test_fewer_gpus_than_processes_are_one_line(study, tmp_path):
+def test_fewer_gpus_than_processes_are_one_line(model, tmp_path):
     """Names of GPUs stand in for GPUs."""
     settings = replace(SETTINGS, backend="hf")
-    process = start(study, tmp_path, settings, "--processes", "2", environment={"CUDA_VISIBLE_DEVICES": "5"})
+    process = start(model, tmp_path, settings, "--processes", "2", environment={"CUDA_VISIBLE_DEVICES": "5"})
     code, error = ended(process)
     assert (code, error.count("\n")) == (2, 1)
     assert "resources: 2 processes share this run, each on a GPU of its own, and see 1; raise `gpus`" in error
@@ -199,7 +202,7 @@ def test_what_cannot_be_shared_is_named(monkeypatch):
 
 def test_only_training_is_shared(tmp_path):
     for rank, said in (("0", "spo: torchrun: `train` alone can be shared"), ("1", "")):
-        command = [sys.executable, "-m", "spo", "grade", "--grader", "math", "--input", "x", "--output", "y"]
+        command = [sys.executable, "-m", "spo", "grade-file", "--grader", "math", "--input", "x", "--output", "y"]
         variables = os.environ | {"RANK": rank, "WORLD_SIZE": "2"}
         done = subprocess.run(command, env=variables, capture_output=True, text=True, timeout=60)
         assert done.returncode == 2 and done.stderr.startswith(said) and done.stderr.count("\n") == bool(said)

@@ -42,7 +42,7 @@ def run(folder: Path, *command: str) -> subprocess.CompletedProcess:
 
 
 def test_a_command_typed_there_and_its_grading_worker_import_none(folder: Path) -> None:
-    grade = ("grade", "--grader", "math", "--input", "answers.jsonl", "--output", "graded.jsonl")
+    grade = ("grade-file", "--grader", "math", "--input", "answers.jsonl", "--output", "graded.jsonl")
     run(folder, sys.executable, "-m", "spo", *grade)
     assert '"correct": true' in (folder / "graded.jsonl").read_text()
     run(folder, sys.executable, "-m", "spo", "check", str(ROOT / "config/config.yaml"))

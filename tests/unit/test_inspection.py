@@ -1,63 +1,60 @@
-"""The verbs `audit`, `trace` and `trajectories` on a real tiny model, from the command line to their files."""
+"""The commands `audit`, `trace` and `trajectories` on a real tiny model, from the command line to their files."""
 
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, replace
+from dataclasses import replace
 
 import pytest
 import torch
 
+from spo import store
 from spo.__main__ import main
-from spo.config import slice_json
 from spo.policy import CRITICS
 from spo.policy.engine import Engine
 from spo.policy.hf import HfPolicy
-from spo.settings import Audit, Critic, Dataset, Group, Trace
+from spo.settings import Audit, Critic, Group, Trace, Train, changed
 from tests import tiny
 
-TRAIN = slice_json(replace(tiny.BASE, seed=3))
-DATASET = slice_json(Dataset(source="stories", grader="final_line"))
+TRAIN = replace(tiny.BASE, seed=3)
+RUN = "tiny-digits-m-s3"
 TRACE = Trace(problems=2, chain=replace(tiny.CHAIN, rollouts_per_cut=2), tree=tiny.TREE)
 ESTIMATORS = {"GRPO": Group(samples_per_problem=2), "chain": tiny.CHAIN, "tree": tiny.TREE, "critic": Critic()}
 AUDIT = Audit(problems=3, tokens_per_trajectory=2, truth_rollouts=4, estimators=ESTIMATORS)
 GROUPS = replace(AUDIT, estimators={"GRPO": Group(samples_per_problem=2)})
+AUDITED, TRACED = "results/audits/x/s3.jsonl", "results/traces/x.json"
+NAMES = {"audit": "x/s3", "trace": "x"}
 
 
-@pytest.fixture(scope="module")
-def place(tmp_path_factory):
-    """A model, its critic, and validation problems, one of which fills the context."""
-    root = tmp_path_factory.mktemp("inspected")
-    tiny.model(root / "model")
-    CRITICS["engine"](root / "model", 0).save(root / "critic")
+@pytest.fixture
+def place(tmp_path, monkeypatch):
+    """A working folder with a run's model, its critic, and validation problems, one of which fills the context."""
+    monkeypatch.chdir(tmp_path)
+    folder = tmp_path / "results/runs" / RUN
+    tiny.model(folder / "model")
+    CRITICS["engine"](folder / "model", 0).save(folder / "critic")
     problems = tiny.problems(5)
     problems[1] = replace(problems[1], question="Digits: " + "1 " * 20)
-    (root / "data").mkdir()
-    lines = "".join(json.dumps(asdict(problem)) + "\n" for problem in problems)
-    (root / "data/validation.jsonl").write_text(lines, encoding="utf-8")
-    return root
+    store.write_jsonl(tmp_path / "results/data/digits/validation.jsonl", problems)
+    return tmp_path
 
 
-def run(place, verb: str, settings: object, output: str, *more: str, train: str = TRAIN) -> int:
-    where = ["--model", place / "model", "--data", place / "data", "--output", place / output]
-    words = [verb, "--name", "x", "--settings", slice_json(settings), "--train", train, "--dataset", DATASET]
-    return main([*map(str, (*words, *where)), *more])
+def run(place, command: str, settings: Audit | Trace, train: Train = TRAIN) -> int:
+    """Run the audit or the trace `x`."""
+    plain = changed(settings)
+    part = {f"{command}s": {"x": {"experiment": "e", "method": "m", command: plain}}}
+    critic = {"methods": {"m": {"label": "M", "train": {"credit": {"kind": "critic"}}}}} if settings is AUDIT else {}
+    return main([command, NAMES[command], "--config", str(tiny.study(place, train, **part, **critic))])
 
 
 def test_an_audit_is_rows_of_the_first_problems_that_fit(place):
-    assert run(place, "audit", AUDIT, "audit.jsonl", "--critic", str(place / "critic")) == 0
-    rows = [json.loads(line) for line in (place / "audit.jsonl").read_text(encoding="utf-8").splitlines()]
+    assert run(place, "audit", AUDIT) == 0
+    rows = store.read_jsonl(place / AUDITED)
     assert list(dict.fromkeys(row["problem_id"] for row in rows)) == ["t0", "t2", "t3"]
     assert all(list(row["estimates"]) == sorted(ESTIMATORS) for row in rows)
-    first = (place / "audit.jsonl").read_bytes()
-    assert run(place, "audit", AUDIT, "again.jsonl", "--critic", str(place / "critic")) == 0
-    assert (place / "again.jsonl").read_bytes() == first
-
-
-def test_an_audit_without_its_critic_is_one_line(place, capsys):
-    assert run(place, "audit", AUDIT, "none.jsonl") == 2
-    assert capsys.readouterr().err.startswith("spo: audit: estimators.critic: needs a critic;")
-    assert not (place / "none.jsonl").exists()
+    first = (place / AUDITED).read_bytes()
+    assert run(place, "audit", AUDIT) == 0
+    assert (place / AUDITED).read_bytes() == first
 
 
 @pytest.mark.parametrize(("verb", "settings"), [("audit", GROUPS), ("trace", TRACE)])
@@ -75,10 +72,9 @@ def test_memory_that_runs_out_names_the_key(place, capsys, monkeypatch, verb, se
         raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB. GPU 0 has ...")
 
     monkeypatch.setattr(opened, "token_logprobs", too_large)
-    train = slice_json(replace(tiny.BASE, backend=backend))
-    assert run(place, verb, settings, "short", train=train) == 1
+    assert run(place, verb, settings, replace(TRAIN, backend=backend)) == 1
     assert capsys.readouterr().err == f"spo: out of memory (2.00 GiB more were asked for): {remedy}\n"
-    assert not (place / "short").exists()
+    assert not (place / AUDITED).exists() and not (place / TRACED).exists()
 
 
 @pytest.mark.parametrize(
@@ -89,19 +85,16 @@ def test_memory_that_runs_out_names_the_key(place, capsys, monkeypatch, verb, se
     ],
 )
 def test_contexts_that_are_too_short_or_too_long_are_one_line(place, capsys, tokens, said):
-    train = slice_json(replace(tiny.BASE, context_tokens=tokens))
-    assert run(place, "trace", TRACE, "nothing.json", train=train) == 2
+    assert run(place, "trace", TRACE, replace(TRAIN, context_tokens=tokens)) == 2
     error = capsys.readouterr().err
     assert error.startswith(f"spo: {said}") and error.count("\n") == 1
-    assert not (place / "nothing.json").exists()
+    assert not (place / TRACED).exists()
 
 
 def test_a_trace_becomes_a_page(place):
-    assert run(place, "trace", TRACE, "traces/x.json") == 0
-    traced = json.loads((place / "traces/x.json").read_text(encoding="utf-8"))
+    assert run(place, "trace", TRACE) == 0
+    traced = json.loads((place / TRACED).read_text(encoding="utf-8"))
     assert traced["settings"]["chain"]["rollouts_per_cut"] == 2
     assert [problem["id"] for problem in traced["problems"]] == ["t0", "t2"]
-    page = {"title": "Look", "traces": [{"title": "x", "file": "traces/x.json", "policy": "the base"}]}
-    words = ["trajectories", "--settings", json.dumps(page), "--results", place, "--output", place / "page.html"]
-    assert main(list(map(str, words))) == 0
-    assert (place / "page.html").read_text(encoding="utf-8").count("<article") == 2
+    assert main(["trajectories", "--config", str(place / "study.yaml")]) == 0
+    assert (place / "results/trajectories.html").read_text(encoding="utf-8").count("<article") == 2

@@ -13,7 +13,7 @@ import pytest
 import yaml
 
 from spo.config.resources import Resources
-from tests.workflow.conftest import ROOT, SMOKE, Checkout, environment
+from tests.workflow.conftest import ROOT, SMOKE, Checkout, Ended, environment
 
 RULES = sorted([ROOT / "Snakefile", *(ROOT / "workflow/rules").glob("*.smk")])
 
@@ -101,11 +101,24 @@ def test_named_targets_are_what_one_would_type(checkout: Checkout) -> None:
     assert "generate" in bars and "generate" not in curves  # learning curves are drawn from training alone
 
 
+def trained(ended: Ended) -> set[str]:
+    """Runs that a dry run would train."""
+    return set(re.findall(r"^Job \d+: train (\S+)$", ended.text, flags=re.MULTILINE))
+
+
 GPU = {"sft": {"gpus": 1, "mem_mb": 5000}, "train": {"gpus": 2}}
 
 
+def spelt_out(checkout: Checkout) -> Checkout:
+    """Without the messages of rules, so that Snakemake shows each job's inputs, outputs and resources."""
+    for path in (checkout.folder / "workflow/rules").glob("*.smk"):
+        rules = path.read_text(encoding="utf-8")
+        path.write_text(re.sub(r"    message:\n        .*\n", "", rules), encoding="utf-8")
+    return checkout
+
+
 def asked(text: str, rule: str) -> dict[str, str]:
-    """What the first job of a rule asks for, by a dry run."""
+    """What the first job of a rule asks for, by a dry run of rules that are spelt out."""
     found = re.search(rf"^rule {rule}:\n(?:    .*\n)*?    resources: (.*)$", text, flags=re.MULTILINE)
     return dict(part.split("=", 1) for part in found[1].split(", "))
 
@@ -115,7 +128,7 @@ def test_every_rule_asks_for_what_the_config_says(checkout: Checkout) -> None:
     for field in dataclasses.fields(Resources):
         for key in ("mem_mb=", "runtime=", "gpu="):
             assert written.count(f"{key}STUDY.resources.{field.name}.") == 1, field.name
-    ended = checkout.snakemake(
+    ended = spelt_out(checkout).snakemake(
         "-n", "-p", "fig3a", "--resources", "gpu=4", *checkout.overlay("m.yaml", {"resources": GPU})
     )
     assert ended.code == 0, ended.text
@@ -128,7 +141,7 @@ def test_processes_of_a_run_have_a_core_each(checkout: Checkout) -> None:
     resources = {"train": {"gpus": 2, "processes": 2}, "train_with_critic": {"processes": 3}}
     overlay = checkout.overlay("m.yaml", {"resources": resources})
     runs = [f"results/runs/pupil-stories-{method}-s1/metrics.jsonl" for method in ("grpo", "ppo")]
-    ended = checkout.snakemake("-n", "-p", *runs, "--cores", "4", "--resources", "gpu=2", *overlay)
+    ended = spelt_out(checkout).snakemake("-n", "-p", *runs, "--cores", "4", "--resources", "gpu=2", *overlay)
     assert ended.code == 0, ended.text
     assert "--gpus 2 --processes 2 " in ended.text and "--gpus 0 --processes 3 " in ended.text
     assert [asked(ended.text, rule)["processes"] for rule in ("train", "train_with_critic")] == ["2", "3"]
@@ -147,7 +160,7 @@ def test_more_processes_than_gpus_are_one_line(checkout: Checkout) -> None:
 def test_one_gpu_at_once_unless_told_otherwise(checkout: Checkout) -> None:
     """A job that wants two may have as many as there are."""
     overlay = checkout.overlay("m.yaml", {"resources": GPU})
-    assert asked(checkout.snakemake("-n", "fig3a", *overlay).text, "train")["gpu"] == "1"
+    assert asked(spelt_out(checkout).snakemake("-n", "fig3a", *overlay).text, "train")["gpu"] == "1"
 
 
 def test_a_study_says_what_it_would_take(checkout: Checkout) -> None:
@@ -173,7 +186,7 @@ def test_slurm_is_asked_for_the_same(checkout: Checkout) -> None:
     pytest.importorskip("snakemake_executor_plugin_slurm", reason="the extra `slurm` is not installed")
     overlay = ("--configfile", "config/paper.yaml")
     run = "results/paper/runs/rho-gsm8k-grpo-s42/metrics.jsonl"
-    ended = checkout.snakemake("-n", run, "--workflow-profile", "profiles/slurm", *overlay)
+    ended = spelt_out(checkout).snakemake("-n", run, "--workflow-profile", "profiles/slurm", *overlay)
     assert ended.code == 0, ended.text
     prepare, train = asked(ended.text, "prepare"), asked(ended.text, "train")
     assert (train["gpu"], train["mem_mb"], train["runtime"], train["cpus_per_gpu"]) == ("1", "96000", "8000", "8")
@@ -207,18 +220,18 @@ def test_a_colour_redraws_and_never_retrains(finished: Checkout) -> None:
 def test_a_learning_rate_retrains_its_method_only(finished: Checkout) -> None:
     overlay = finished.overlay("mine.yaml", {"methods": {"spo_tree": {"train": {"optimizer": {"lr": 3.3e-5}}}}})
     ended = finished.snakemake("-n", *overlay)
-    trained = set(re.findall(r"wildcards: run=(\S+)", ended.text))
-    assert trained and all(re.search(r"-spo_tree(\.\w+)?-s", run) for run in trained)
+    runs = trained(ended)
+    assert runs and all(re.search(r"-spo_tree(\.\w+)?-s", run) for run in runs)
     jobs = ended.jobs()
-    assert jobs["train"] == len(trained) == jobs["generate"] == jobs["score"]
+    assert jobs["train"] == len(runs) == jobs["generate"] == jobs["score"]
     assert not {"sft", "prepare", "audit", "trace"} & jobs.keys()
 
 
 def test_a_new_seed_adds_runs_and_repeats_none(finished: Checkout) -> None:
     overlay = finished.overlay("mine.yaml", {"experiments": {"short_cot": {"seeds": [1, 2, 3, 4, 5, 6]}}})
     ended = finished.snakemake("-n", *overlay)
-    trained = set(re.findall(r"wildcards: run=(\S+)", ended.text))
-    assert trained and all(run.endswith("-s6") for run in trained)
+    runs = trained(ended)
+    assert runs and all(run.endswith("-s6") for run in runs)
 
 
 def test_a_shorter_context_regrades_and_never_predicts_again(finished: Checkout) -> None:
@@ -262,34 +275,28 @@ def test_a_critic_is_kept_where_an_audit_asks_for_it(checkout: Checkout) -> None
     folder = "results/runs/pupil-stories-{}-s1/critic/model.safetensors"
     assert checkout.snakemake("-n", folder.format("ppo")).jobs()["train_with_critic"] == 1
     assert checkout.snakemake("-n", folder.format("grpo")).code != 0
-    audit = checkout.snakemake("-n", "-p", "results/audits/credit/s1.jsonl").text
-    assert "--critic results/runs/pupil-stories-ppo-s1/critic" in audit
+    audit = spelt_out(checkout).snakemake("-n", "results/audits/credit/s1.jsonl").text
+    assert re.search(r"^    input: .*results/runs/pupil-stories-ppo-s1/critic/model.safetensors", audit, re.MULTILINE)
 
 
 def test_a_run_can_start_from_another_run(checkout: Checkout) -> None:
-    """It waits for that run's model, and its progress is kept apart from what another first run led to."""
-    states = set()
-    for lr in (1e-5, 2e-5):
-        second = {"base": "grpo", "label": "GRPO, then 256 tokens", "start": "grpo", "train": {"context_tokens": 256}}
-        overlay = checkout.overlay(
-            "mine.yaml",
-            {
-                "methods": {"grpo.second": second},
-                "experiments": {
-                    "long_cot": {
-                        "methods": ["grpo", "grpo.mask", "spo_tree", "grpo.second"],
-                        "overrides": {"grpo": {"optimizer": {"lr": lr}}},
-                    }
-                },
-            },
-        )
-        wanted = "results/runs/sleuth-knights-grpo.second-s2/model/model.safetensors"
-        ended = checkout.snakemake("-n", "-p", wanted, *overlay)
-        assert ended.code == 0, ended.text
-        assert ended.jobs()["train"] == 2
-        assert re.search(r"--model results/runs/sleuth-knights-grpo-s2/model ", ended.text)
-        states.update(re.findall(r"--state (results/state/sleuth-knights-grpo\.second-s2/\w+)", ended.text))
-    assert len(states) == 2
+    """It waits for that run's model."""
+    second = {"base": "grpo", "label": "GRPO, then 256 tokens", "start": "grpo", "train": {"context_tokens": 256}}
+    overlay = checkout.overlay(
+        "mine.yaml",
+        {
+            "methods": {"grpo.second": second},
+            "experiments": {"long_cot": {"methods": ["grpo", "grpo.mask", "spo_tree", "grpo.second"]}},
+        },
+    )
+    wanted = "results/runs/sleuth-knights-grpo.second-s2/model/model.safetensors"
+    ended = spelt_out(checkout).snakemake("-n", "-p", wanted, *overlay)
+    assert ended.code == 0, ended.text
+    assert ended.jobs()["train"] == 2
+    (waits,) = re.findall(
+        r"^    input: (.*)\n    output: results/runs/sleuth-knights-grpo.second", ended.text, re.MULTILINE
+    )
+    assert "results/runs/sleuth-knights-grpo-s2/model/model.safetensors" in waits
 
 
 def test_a_policy_of_others_is_evaluated_and_not_trained(checkout: Checkout) -> None:
@@ -308,10 +315,10 @@ def test_a_policy_of_others_is_evaluated_and_not_trained(checkout: Checkout) -> 
     assert ended.code == 0, ended.text
     jobs = ended.jobs()
     assert jobs["sft"] == jobs["generate"] == jobs["score"] == 2 and "train" not in jobs
-    assert "--model results/models/freshman " in ended.text
+    assert "spo generate freshman/stories/greedy --config " in ended.text
 
 
 def test_another_study_touches_nothing_of_this_one(finished: Checkout) -> None:
-    ended = finished.snakemake("-n", *SMOKE)
+    ended = spelt_out(finished).snakemake("-n", *SMOKE)
     outputs = re.findall(r"^    output: (.*)$", ended.text, flags=re.MULTILINE)
     assert outputs and all(Path(path).is_relative_to("results/smoke") for line in outputs for path in line.split(", "))

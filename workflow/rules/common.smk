@@ -1,10 +1,9 @@
-"""The study, read once, and the functions that give each rule its own slice of it.
+"""The study, read once, and what rules ask of it: paths, inputs, and the digest of each job's part.
 
-A rule's `params` hold exactly the settings that its job depends on, as JSON: Snakemake reruns the jobs whose slice changed
-and no others.
+A rule's `params` hold that digest alone: Snakemake repeats the jobs whose part changed and no others. The job itself reads
+its settings from the file `CONFIG`, by its name.
 """
 
-import dataclasses
 import os
 import re
 import shutil
@@ -18,9 +17,9 @@ import spo
 sys.path.sort(key=lambda entry: os.path.abspath(entry) == os.path.abspath(workflow.basedir))
 
 from spo import config as desk
-from spo import locks
-from spo.errors import UserError
-from spo.settings import Group, Train
+from spo import locks, store
+from spo.errors import RunFailure, UserError
+from spo.paths import MODEL_FILES, SPLITS
 
 # `.venv/bin/snakemake` finds its own Python also where the environment is not activated.
 os.environ.update(PATH=os.pathsep.join([os.path.dirname(sys.executable), os.environ.get("PATH", os.defpath)]))
@@ -34,21 +33,38 @@ shell.prefix("set -euo pipefail; ( : >&2 ) || exec 2> /dev/null; ")
 
 
 def read_study():
-    """The study, and the settings of its pictures; a mistake in the config is one line and exit code 2.
+    """Return the merged config files and their study; a mistake is one line and exit code 2.
 
     Config files are read here and not by `configfile:`, which takes the last of two equal keys, reads `1e-6` as text, and
-    forgets what an overlay's `replace` needs to know.
+    forgets what an overlay's `replace` needs to know. The Snakemake of a cluster job is handed the file that the main one
+    wrote: see `write_study`.
     """
-    folder = Path(os.path.relpath(workflow.basedir))
-    files = [folder / "config/config.yaml", *map(Path, map(os.path.relpath, workflow.overwrite_configfiles))]
-    workflow.configfiles[:] = [path.absolute() for path in files]
+    files = [Path(os.path.relpath(path)) for path in workflow.overwrite_configfiles]
+    if workflow.is_main_process or not files:
+        files.insert(0, Path(os.path.relpath(workflow.basedir)) / "config/config.yaml")
+        workflow.configfiles[:] = [path.absolute() for path in files]
     try:
         tell = (lambda line: print(line, file=sys.stderr)) if workflow.is_main_process else (lambda line: None)
-        study = desk.load(files, dict(workflow.config_settings.config), tell)
-        return study, desk.pictures(study, folder / "config/paper_numbers.yaml")
+        tree, study = desk.read(files, dict(workflow.config_settings.config), tell)
+        desk.pictures(study)
+        return tree, study
     except UserError as error:
         print(error, file=sys.stderr)
         sys.exit(2)
+
+
+def write_study():
+    """Write the study that jobs read: under the digest of its text, so that a later, edited study leaves it alone.
+
+    Cluster jobs start a Snakemake of their own, which gets this file instead of the config files.
+    """
+    try:
+        for path in (CONFIG, PATHS.last_config):
+            store.write_text(path, TEXT)
+    except RunFailure as error:
+        print(f"spo: {error}", file=sys.stderr)
+        sys.exit(1)
+    workflow.config_settings.configfiles[:] = [Path(CONFIG).absolute()]
 
 
 def join_the_living():
@@ -83,21 +99,22 @@ def rehearse():
     """
     if workflow.touch or not any(job.rule.name in LONG for job in workflow.dag.needrun_jobs()):
         return
-    plan = desk.slice_json(desk.rehearsed(STUDY, desk.NUMBERS))
-    done = Path(STUDY.results, "rehearsal.txt")
-    digest = desk.digest(plan, [Path(path).read_text(encoding="utf-8") for path in code("analysis/*.py")])
-    if done.exists() and done.read_text(encoding="utf-8").startswith(digest):
+    done = Path(PATHS.rehearsal)
+    if done.exists() and done.read_text(encoding="utf-8").startswith(JOBS.rehearsal_digest()):
         return
-    command = ["python", "-m", "spo", "rehearse", "--digest", digest, "--output", done]
-    ended = subprocess.run(command, input=plan, encoding="utf-8")
+    ended = subprocess.run(["python", "-m", "spo", "rehearse", "--config", CONFIG])
     if ended.returncode:
         sys.exit(1)
 
 
-STUDY, PICTURES = read_study()
+TREE, STUDY = read_study()
+TEXT, DIGEST = desk.written(TREE)
+JOBS = desk.jobs.Jobs(STUDY)
+PATHS = JOBS.paths
+CONFIG = PATHS.config(DIGEST)
 ALIVE = join_the_living()
 FIGURES, TABLES = list(STUDY.figures), list(STUDY.tables)
-RUNS, EVALUATIONS = desk.runs(STUDY), desk.evaluations(STUDY)
+RUNS, EVALUATIONS = JOBS.runs, JOBS.evaluations
 CRITICS = [name for name, run in RUNS.items() if run.train.credit.kind == "critic"]
 AUDITS = [path for key in STUDY.audits for path in desk.audit_files(STUDY, key)]
 PRIORITY = {run: 20 + place for place, run in enumerate(desk.shortest_first(STUDY))}
@@ -118,73 +135,59 @@ def code(*patterns):
     return sorted(str(path) for pattern in patterns for path in folder.glob(pattern))
 
 
-def command():
-    """What to type to make this study again."""
-    files = " ".join(os.path.relpath(path, workflow.basedir) for path in workflow.overwrite_configfiles)
-    return f"snakemake --cores all --configfile {files}" if files else "snakemake --cores all"
+def part_of(command, name=""):
+    """Return the function that gives Snakemake the digest of a job's part; `name` is that of the job, with wildcards."""
+    return lambda wildcards: JOBS.digest(command, name.format(**wildcards))
 
 
-# ---- files ----------------------------------------------------------------------------------------------------------
+# ---- inputs: what a job waits for
 
 
-MODEL_FILES = ("config.json", "model.safetensors", "tokenizer.json")
-
-
-def model_folder(model):
-    """Where a starting policy is: made here, or the folder or hub id that the config names."""
-    settings = STUDY.models[model]
-    if settings.path and settings.revision:
-        return f"{settings.path}@{settings.revision}"
-    return settings.path or f"{STUDY.results}/models/{model}"
-
-
-def model_files(model):
-    """What a job waits for before it opens a starting policy; nothing for one that is not made here."""
-    return [f"{model_folder(model)}/{name}" for name in MODEL_FILES] if STUDY.models[model].sft else []
-
-
-def sft_data_folder(wildcards):
-    return f"{STUDY.results}/data/{STUDY.models[wildcards.model].sft.dataset}"
-
-
-def sft_data(wildcards):
-    # The splits give the tokenizer their words and are not trained on.
-    splits = ("demonstrations", "train", "validation", "test")
-    return [f"{sft_data_folder(wildcards)}/{split}.jsonl" for split in splits]
-
-
-def run_data_folder(wildcards):
-    return f"{STUDY.results}/data/{RUNS[wildcards.run].dataset}"
-
-
-def run_data(wildcards):
-    return [f"{run_data_folder(wildcards)}/{split}.jsonl" for split in ("train", "validation")]
-
-
-def run_model(wildcards):
-    return files_of(RUNS[wildcards.run].start or RUNS[wildcards.run].model)
-
-
-def folder_of(policy):
-    """Where the model of a run or a starting policy is."""
-    return f"{STUDY.results}/runs/{policy}/model" if policy in RUNS else model_folder(policy)
-
-
-def files_of(policy):
-    """What a job waits for before it opens that model."""
-    return [f"{folder_of(policy)}/{name}" for name in MODEL_FILES] if policy in RUNS else model_files(policy)
-
-
-def policy_folder(wildcards):
-    return folder_of(wildcards.policy)
+def files_of(name):
+    """Return the files of a policy that this study makes; none of an external one."""
+    policy = JOBS.policy(name)
+    return [f"{JOBS.folder(policy)}/{file}" for file in MODEL_FILES] if policy.path is None else []
 
 
 def policy_files(wildcards):
     return files_of(wildcards.policy)
 
 
-def pictures_folder(wildcards):
-    return STUDY.pictures
+def sft_data(wildcards):
+    # The splits give the tokenizer their words and are not trained on.
+    dataset = STUDY.models[wildcards.model].sft.dataset
+    return [PATHS.split(dataset, split) for split in ("demonstrations", *SPLITS)]
+
+
+def run_data(wildcards):
+    return [PATHS.split(RUNS[wildcards.run].dataset, split) for split in ("train", "validation")]
+
+
+def run_model(wildcards):
+    return files_of(RUNS[wildcards.run].start or RUNS[wildcards.run].model)
+
+
+def run_priority(wildcards):
+    return PRIORITY[wildcards.run]
+
+
+def audit_policy(wildcards):
+    run = JOBS.audited(wildcards.audit, wildcards.seed)
+    needs_critic = JOBS.part("audit", f"{wildcards.audit}/s{wildcards.seed}").critic
+    critic = [f"{PATHS.critic(run)}/{name}" for name in ("config.json", "model.safetensors")]
+    return files_of(run) + (critic if needs_critic else [])
+
+
+def audit_data(wildcards):
+    return PATHS.split(RUNS[JOBS.audited(wildcards.audit, wildcards.seed)].dataset, "validation")
+
+
+def trace_policy(wildcards):
+    return files_of(JOBS.traced(wildcards.trace)[0])
+
+
+def trace_data(wildcards):
+    return PATHS.split(JOBS.traced(wildcards.trace)[1].dataset, "validation")
 
 
 def picture_files(wildcards):
@@ -193,222 +196,9 @@ def picture_files(wildcards):
 
 
 def report_pages(wildcards):
-    return [f"{STUDY.results}/trajectories.html"] if STUDY.traces else []
+    return [PATHS.trajectories] if STUDY.traces else []
 
 
 def report_files(wildcards):
     files = {path for key in STUDY.experiments for path in desk.experiment_files(STUDY, key)}
     return [f"{STUDY.results}/{path}" for path in sorted(files)]
-
-
-# ---- where training and generation keep their progress: in no rule's output, since Snakemake deletes outputs -----------
-
-
-# The folder is named by all settings that its content depends on: a changed setting begins in a new folder, and going back to
-# the old one finds the old progress.
-
-
-def model_digest(model):
-    settings = dataclasses.replace(STUDY.models[model], parameters=None)  # that is for `plan`
-    return desk.digest(settings, STUDY.datasets[settings.sft.dataset] if settings.sft else None)
-
-
-def model_state(wildcards):
-    return f"{STUDY.results}/state/{wildcards.model}/{model_digest(wildcards.model)}"
-
-
-def run_digest(name):
-    run = RUNS[name]
-    start = run_digest(run.start) if run.start else model_digest(run.model)
-    return desk.digest(run.train, asked_of_run(name), start)
-
-
-def run_state(wildcards):
-    return f"{STUDY.results}/state/{wildcards.run}/{run_digest(wildcards.run)}"
-
-
-def predictions_state(wildcards):
-    return f"{STUDY.results}/state/{wildcards.policy}/{wildcards.dataset}-{wildcards.protocol}"
-
-
-# ---- settings -------------------------------------------------------------------------------------------------------
-
-
-def dataset_settings(wildcards):
-    return desk.slice_json(STUDY.datasets[wildcards.dataset])
-
-
-def sft_settings(wildcards):
-    return desk.slice_json(STUDY.models[wildcards.model])
-
-
-def sft_dataset(wildcards):
-    return desk.slice_json(STUDY.datasets[STUDY.models[wildcards.model].sft.dataset])
-
-
-def run_settings(wildcards):
-    return desk.slice_json(RUNS[wildcards.run].train)
-
-
-def run_dataset(wildcards):
-    return desk.slice_json(asked_of_run(wildcards.run))
-
-
-def asked_of_run(run):
-    """The dataset of a run as its model is asked it."""
-    return desk.asked(STUDY, RUNS[run].dataset, RUNS[run].model)
-
-
-def policy_dataset(wildcards):
-    """A test set as the model of a policy is asked it."""
-    policy = wildcards.policy
-    return desk.slice_json(desk.asked(STUDY, wildcards.dataset, RUNS[policy].model if policy in RUNS else policy))
-
-
-def run_start(wildcards):
-    return folder_of(RUNS[wildcards.run].start or RUNS[wildcards.run].model)
-
-
-def run_priority(wildcards):
-    return PRIORITY[wildcards.run]
-
-
-def protocol_settings(wildcards):
-    return desk.slice_json(STUDY.protocols[wildcards.protocol])
-
-
-def contexts(wildcards):
-    return list(EVALUATIONS[wildcards.policy, wildcards.dataset, wildcards.protocol].contexts)
-
-
-def longest_context(wildcards):
-    return max(contexts(wildcards))
-
-
-def grader(wildcards):
-    return STUDY.datasets[wildcards.dataset].grader
-
-
-def figure_settings(wildcards):
-    return PICTURES[wildcards.figure]
-
-
-def table_settings(wildcards):
-    return PICTURES[wildcards.table]
-
-
-def page_settings(wildcards):
-    shown = [
-        {"title": trace.title or key, "file": desk.trace_file(key), "policy": policy_label(traced(key)[0])}
-        for key, trace in STUDY.traces.items()
-    ]
-    return desk.slice_json({"title": f"Trajectories, {STUDY.title or STUDY.study}", "traces": shown})
-
-
-def policy_label(policy):
-    """A policy as readers know it."""
-    if policy not in RUNS:
-        return f"the starting policy {policy}"
-    return f"{STUDY.methods[RUNS[policy].method].label}, seed {RUNS[policy].train.seed}"
-
-
-def report_settings(wildcards):
-    return desk.slice_json(desk.report_slice(STUDY, command()))
-
-
-# ---- looking inside -------------------------------------------------------------------------------------------------
-
-#: What an audit or a trace depends on, of the settings that its policy was trained with.
-SAMPLING = ("sampling", "context_tokens", "max_response_tokens", "stop_texts", "unfinished_reward")
-SAMPLING += ("backend", "dtype", "memory", "seed")
-
-
-def sampling_slice(train):
-    """Training settings with everything at its default that does not change what is sampled."""
-    plain = Train(credit=Group(), **{name: getattr(train, name) for name in SAMPLING})
-    passes = dataclasses.replace(plain.optimizer, micro_batch_tokens=train.optimizer.micro_batch_tokens)
-    return desk.slice_json(dataclasses.replace(plain, optimizer=passes))
-
-
-def audited(wildcards):
-    """Name of the run whose policy an audit looks at."""
-    plan = STUDY.audits[wildcards.audit]
-    return desk.plan.run_name(STUDY.experiments[plan.experiment], plan.method, wildcards.seed)
-
-
-def audit_folder(wildcards):
-    return folder_of(audited(wildcards))
-
-
-def audit_policy(wildcards):
-    return files_of(audited(wildcards)) + (critic_files(audited(wildcards)) if needs_critic(wildcards.audit) else [])
-
-
-def audit_critic(wildcards):
-    return f"--critic {critic_folder(audited(wildcards))}" if needs_critic(wildcards.audit) else ""
-
-
-def audit_data(wildcards):
-    return f"{STUDY.results}/data/{RUNS[audited(wildcards)].dataset}/validation.jsonl"
-
-
-def audit_settings(wildcards):
-    return desk.slice_json(STUDY.audits[wildcards.audit].audit)
-
-
-def audit_train(wildcards):
-    return sampling_slice(RUNS[audited(wildcards)].train)
-
-
-def audit_dataset(wildcards):
-    return desk.slice_json(asked_of_run(audited(wildcards)))
-
-
-def needs_critic(audit):
-    return any(credit.kind == "critic" for credit in STUDY.audits[audit].audit.estimators.values())
-
-
-def critic_folder(run):
-    return f"{STUDY.results}/runs/{run}/critic"
-
-
-def critic_files(run):
-    return [f"{critic_folder(run)}/{name}" for name in ("config.json", "model.safetensors")]
-
-
-def traced(key):
-    """A trace's policy, and the training settings by which it samples: of its run, or of the first run to start from it."""
-    plan = STUDY.traces[key]
-    experiment = STUDY.experiments[plan.experiment]
-    method = plan.method or desk.plan.trained(STUDY, experiment)[0]
-    run = desk.plan.run_name(experiment, method, experiment.seeds[0])
-    return (run if plan.method else experiment.model), RUNS[run].train
-
-
-def traced_dataset(key):
-    return STUDY.experiments[STUDY.traces[key].experiment].dataset
-
-
-def trace_folder(wildcards):
-    return folder_of(traced(wildcards.trace)[0])
-
-
-def trace_policy(wildcards):
-    return files_of(traced(wildcards.trace)[0])
-
-
-def trace_data(wildcards):
-    return f"{STUDY.results}/data/{traced_dataset(wildcards.trace)}/validation.jsonl"
-
-
-def trace_settings(wildcards):
-    return desk.slice_json(STUDY.traces[wildcards.trace].trace)
-
-
-def trace_train(wildcards):
-    return sampling_slice(traced(wildcards.trace)[1])
-
-
-def trace_dataset(wildcards):
-    plan = STUDY.traces[wildcards.trace]
-    return desk.slice_json(desk.asked(STUDY, traced_dataset(wildcards.trace), STUDY.experiments[plan.experiment].model))

@@ -4,15 +4,15 @@
 rule prepare:
     """Generate or read a dataset, check answers and splits, write it as JSON lines with a manifest."""
     output:
-        train="<results>/data/{dataset}/train.jsonl",
-        validation="<results>/data/{dataset}/validation.jsonl",
-        test="<results>/data/{dataset}/test.jsonl",
-        demonstrations="<results>/data/{dataset}/demonstrations.jsonl",
-        manifest="<results>/data/{dataset}/manifest.json",
+        train=PATHS.split("{dataset}", "train"),
+        validation=PATHS.split("{dataset}", "validation"),
+        test=PATHS.split("{dataset}", "test"),
+        demonstrations=PATHS.split("{dataset}", "demonstrations"),
+        manifest=PATHS.data("{dataset}", "manifest.json"),
     log:
-        "<logs>/prepare/{dataset}.log",
+        PATHS.log("prepare", "{dataset}"),
     benchmark:
-        "<benchmarks>/prepare/{dataset}.tsv"
+        PATHS.benchmark("prepare", "{dataset}")
     conda:
         "../../environment.yml"
     threads: 1
@@ -21,8 +21,8 @@ rule prepare:
         runtime=STUDY.resources.prepare.runtime_min,
         gpu=STUDY.resources.prepare.gpus,
     params:
-        settings=dataset_settings,
-        folder=subpath(output.manifest, parent=True),
+        part=part_of("prepare", "{dataset}"),
+    message:
+        "prepare {wildcards.dataset}"
     shell:
-        "python -m spo prepare --name {wildcards.dataset} --settings {params.settings:q} --output {params.folder}"
-        " 3>&2 > {log} 2>&1"
+        "python -m spo prepare {wildcards.dataset} --config {CONFIG} 3>&2 > {log} 2>&1"

@@ -7,14 +7,14 @@ Predictions are kept apart from verdicts: an edited grader regrades, and never s
 rule generate:
     """Predict a test set at the longest context; shorter ones are prefixes, cut when graded."""
     input:
-        problems="<results>/data/{dataset}/test.jsonl",
+        problems=PATHS.split("{dataset}", "test"),
         policy=policy_files,
     output:
-        predictions="<results>/evals/{policy}/{dataset}/{protocol}/predictions.jsonl",
+        predictions=PATHS.predictions("{policy}", "{dataset}", "{protocol}"),
     log:
-        "<logs>/generate/{policy}/{dataset}/{protocol}.log",
+        PATHS.log("generate", "{policy}", "{dataset}", "{protocol}"),
     benchmark:
-        "<benchmarks>/generate/{policy}/{dataset}/{protocol}.tsv"
+        PATHS.benchmark("generate", "{policy}", "{dataset}", "{protocol}")
     priority: 10
     conda:
         "../../environment.yml"
@@ -24,31 +24,27 @@ rule generate:
         runtime=STUDY.resources.generate.runtime_min,
         gpu=STUDY.resources.generate.gpus,
     params:
-        settings=protocol_settings,
-        dataset=policy_dataset,
-        context=longest_context,
-        folder=policy_folder,
-        data=subpath(input.problems, parent=True),
-        state=predictions_state,
+        part=part_of("generate", "{policy}/{dataset}/{protocol}"),
+    message:
+        "generate {wildcards.policy}/{wildcards.dataset}/{wildcards.protocol}"
     shell:
-        "python -m spo generate --settings {params.settings:q} --dataset {params.dataset:q}"
-        " --gpus {resources.gpu} --contexts {params.context} --model {params.folder} --data {params.data} --state {params.state}"
-        " --output {output.predictions} 3>&2 > {log} 2>&1"
+        "python -m spo generate {wildcards.policy}/{wildcards.dataset}/{wildcards.protocol} --config {CONFIG} --gpus {resources.gpu}"
+        " 3>&2 > {log} 2>&1"
 
 
 rule grade:
     """Extract and judge the answer of every prediction at every context."""
     input:
-        predictions="<results>/evals/{policy}/{dataset}/{protocol}/predictions.jsonl",
-        problems="<results>/data/{dataset}/test.jsonl",
+        predictions=PATHS.predictions("{policy}", "{dataset}", "{protocol}"),
+        problems=PATHS.split("{dataset}", "test"),
         policy=policy_files,
         code=code("grading/*.py", "evaluation/grade.py"),
     output:
-        graded="<results>/evals/{policy}/{dataset}/{protocol}/graded.jsonl",
+        graded=PATHS.graded("{policy}", "{dataset}", "{protocol}"),
     log:
-        "<logs>/grade/{policy}/{dataset}/{protocol}.log",
+        PATHS.log("grade", "{policy}", "{dataset}", "{protocol}"),
     benchmark:
-        "<benchmarks>/grade/{policy}/{dataset}/{protocol}.tsv"
+        PATHS.benchmark("grade", "{policy}", "{dataset}", "{protocol}")
     priority: 10
     conda:
         "../../environment.yml"
@@ -58,26 +54,25 @@ rule grade:
         runtime=STUDY.resources.grade.runtime_min,
         gpu=STUDY.resources.grade.gpus,
     params:
-        grader=grader,
-        contexts=contexts,
-        folder=policy_folder,
+        part=part_of("grade", "{policy}/{dataset}/{protocol}"),
+    message:
+        "grade {wildcards.policy}/{wildcards.dataset}/{wildcards.protocol}"
     shell:
-        "python -m spo judge --grader {params.grader} --contexts {params.contexts}"
-        " --predictions {input.predictions} --problems {input.problems} --model {params.folder}"
-        " --output {output.graded} > {log} 2>&1"
+        "python -m spo grade {wildcards.policy}/{wildcards.dataset}/{wildcards.protocol} --config {CONFIG}"
+        " > {log} 2>&1"
 
 
 rule score:
     """Accuracy with its interval, and truncation rate, at every context."""
     input:
-        graded="<results>/evals/{policy}/{dataset}/{protocol}/graded.jsonl",
+        graded=PATHS.graded("{policy}", "{dataset}", "{protocol}"),
         code=code("evaluation/score.py", "analysis/stats.py"),
     output:
-        score="<results>/evals/{policy}/{dataset}/{protocol}/score.json",
+        score=PATHS.score("{policy}", "{dataset}", "{protocol}"),
     log:
-        "<logs>/score/{policy}/{dataset}/{protocol}.log",
+        PATHS.log("score", "{policy}", "{dataset}", "{protocol}"),
     benchmark:
-        "<benchmarks>/score/{policy}/{dataset}/{protocol}.tsv"
+        PATHS.benchmark("score", "{policy}", "{dataset}", "{protocol}")
     conda:
         "../../environment.yml"
     threads: 1
@@ -86,7 +81,9 @@ rule score:
         runtime=STUDY.resources.score.runtime_min,
         gpu=STUDY.resources.score.gpus,
     params:
-        grader=grader,
+        part=part_of("score", "{policy}/{dataset}/{protocol}"),
+    message:
+        "score {wildcards.policy}/{wildcards.dataset}/{wildcards.protocol}"
     shell:
-        "python -m spo score --run {wildcards.policy} --dataset {wildcards.dataset} --protocol {wildcards.protocol}"
-        " --grader {params.grader} --graded {input.graded} --output {output.score} > {log} 2>&1"
+        "python -m spo score {wildcards.policy}/{wildcards.dataset}/{wildcards.protocol} --config {CONFIG}"
+        " > {log} 2>&1"

@@ -10,11 +10,11 @@ rule audit:
         policy=audit_policy,
         problems=audit_data,
     output:
-        rows="<results>/audits/{audit}/s{seed}.jsonl",
+        rows=PATHS.audit("{audit}", "{seed}"),
     log:
-        "<logs>/audit/{audit}/s{seed}.log",
+        PATHS.log("audit", "{audit}", "s{seed}"),
     benchmark:
-        "<benchmarks>/audit/{audit}/s{seed}.tsv"
+        PATHS.benchmark("audit", "{audit}", "s{seed}")
     priority: 10
     conda:
         "../../environment.yml"
@@ -24,16 +24,12 @@ rule audit:
         runtime=STUDY.resources.audit.runtime_min,
         gpu=STUDY.resources.audit.gpus,
     params:
-        settings=audit_settings,
-        train=audit_train,
-        dataset=audit_dataset,
-        folder=audit_folder,
-        critic=audit_critic,
-        data=subpath(input.problems, parent=True),
+        part=part_of("audit", "{audit}/s{seed}"),
+    message:
+        "audit {wildcards.audit}/s{wildcards.seed}"
     shell:
-        "python -m spo audit --name {wildcards.audit}-s{wildcards.seed} --settings {params.settings:q}"
-        " --gpus {resources.gpu} --train {params.train:q} --dataset {params.dataset:q} --model {params.folder} {params.critic}"
-        " --data {params.data} --output {output.rows} > {log} 2>&1"
+        "python -m spo audit {wildcards.audit}/s{wildcards.seed} --config {CONFIG} --gpus {resources.gpu}"
+        " > {log} 2>&1"
 
 
 rule trace:
@@ -42,11 +38,11 @@ rule trace:
         policy=trace_policy,
         problems=trace_data,
     output:
-        trace="<results>/traces/{trace}.json",
+        trace=PATHS.trace("{trace}"),
     log:
-        "<logs>/trace/{trace}.log",
+        PATHS.log("trace", "{trace}"),
     benchmark:
-        "<benchmarks>/trace/{trace}.tsv"
+        PATHS.benchmark("trace", "{trace}")
     priority: 10
     conda:
         "../../environment.yml"
@@ -56,28 +52,24 @@ rule trace:
         runtime=STUDY.resources.trace.runtime_min,
         gpu=STUDY.resources.trace.gpus,
     params:
-        settings=trace_settings,
-        train=trace_train,
-        dataset=trace_dataset,
-        folder=trace_folder,
-        data=subpath(input.problems, parent=True),
+        part=part_of("trace", "{trace}"),
+    message:
+        "trace {wildcards.trace}"
     shell:
-        "python -m spo trace --name {wildcards.trace} --settings {params.settings:q} --train {params.train:q}"
-        " --gpus {resources.gpu} --dataset {params.dataset:q} --model {params.folder} --data {params.data} --output {output.trace}"
-        " > {log} 2>&1"
+        "python -m spo trace {wildcards.trace} --config {CONFIG} --gpus {resources.gpu} > {log} 2>&1"
 
 
 rule trajectories:
     """Put all traced trajectories on one page to step through."""
     input:
-        traces=expand("<results>/traces/{trace}.json", trace=STUDY.traces),
+        traces=[PATHS.trace(name) for name in STUDY.traces],
         code=code("analysis/*.py"),
     output:
-        html=report("<results>/trajectories.html", caption="../report/trajectories.rst", category="Report"),
+        html=report(PATHS.trajectories, caption="../report/trajectories.rst", category="Report"),
     log:
-        "<logs>/trajectories/trajectories.log",
+        PATHS.log("trajectories", "trajectories"),
     benchmark:
-        "<benchmarks>/trajectories/trajectories.tsv"
+        PATHS.benchmark("trajectories", "trajectories")
     conda:
         "../../environment.yml"
     threads: 1
@@ -86,8 +78,8 @@ rule trajectories:
         runtime=STUDY.resources.trajectories.runtime_min,
         gpu=STUDY.resources.trajectories.gpus,
     params:
-        settings=page_settings,
-        results=subpath(output.html, parent=True),
+        part=part_of("trajectories"),
+    message:
+        "trajectories"
     shell:
-        "python -m spo trajectories --settings {params.settings:q} --results {params.results} --output {output.html}"
-        " > {log} 2>&1"
+        "python -m spo trajectories --config {CONFIG} > {log} 2>&1"

@@ -8,23 +8,23 @@ rule figure:
         code=code("analysis/*.py"),
     output:
         png=report(
-            "<pictures>/{figure}.png",
+            PATHS.figure("{figure}", "png"),
             caption="../report/figure.rst",
             category="Figures",
             labels={"figure": "{figure}", "format": "picture"},
         ),
-        pdf="<pictures>/{figure}.pdf",
+        pdf=PATHS.figure("{figure}", "pdf"),
         csv=report(
-            "<results>/figures/{figure}.csv",
+            PATHS.numbers("{figure}"),
             caption="../report/figure.rst",
             category="Figures",
             labels={"figure": "{figure}", "format": "numbers"},
         ),
-        caption="<results>/figures/{figure}.txt",
+        caption=PATHS.caption("{figure}"),
     log:
-        "<logs>/figure/{figure}.log",
+        PATHS.log("figure", "{figure}"),
     benchmark:
-        "<benchmarks>/figure/{figure}.tsv"
+        PATHS.benchmark("figure", "{figure}")
     conda:
         "../../environment.yml"
     threads: 1
@@ -33,12 +33,11 @@ rule figure:
         runtime=STUDY.resources.figure.runtime_min,
         gpu=STUDY.resources.figure.gpus,
     params:
-        settings=figure_settings,
-        results=subpath(output.csv, ancestor=2),
-        stem=subpath(output.png, strip_suffix=".png"),
+        part=part_of("figure", "{figure}"),
+    message:
+        "figure {wildcards.figure}"
     shell:
-        "python -m spo figure --name {wildcards.figure} --settings {params.settings:q} --results {params.results}"
-        " --output {params.stem} --csv {output.csv} > {log} 2>&1"
+        "python -m spo figure {wildcards.figure} --config {CONFIG} > {log} 2>&1"
 
 
 rule table:
@@ -47,19 +46,19 @@ rule table:
         results=picture_files,
         code=code("analysis/*.py"),
     output:
-        md="<results>/tables/{table}.md",
+        md=PATHS.table("{table}", "md"),
         csv=report(
-            "<results>/tables/{table}.csv",
+            PATHS.table("{table}", "csv"),
             caption="../report/table.rst",
             category="Tables",
             labels={"table": "{table}"},
         ),
-        tex="<results>/tables/{table}.tex",
-        cells="<results>/tables/{table}.json",
+        tex=PATHS.table("{table}", "tex"),
+        cells=PATHS.table("{table}", "json"),
     log:
-        "<logs>/table/{table}.log",
+        PATHS.log("table", "{table}"),
     benchmark:
-        "<benchmarks>/table/{table}.tsv"
+        PATHS.benchmark("table", "{table}")
     conda:
         "../../environment.yml"
     threads: 1
@@ -68,29 +67,28 @@ rule table:
         runtime=STUDY.resources.table.runtime_min,
         gpu=STUDY.resources.table.gpus,
     params:
-        settings=table_settings,
-        results=subpath(output.md, ancestor=2),
-        stem=subpath(output.md, strip_suffix=".md"),
+        part=part_of("table", "{table}"),
+    message:
+        "table {wildcards.table}"
     shell:
-        "python -m spo table --name {wildcards.table} --settings {params.settings:q} --results {params.results}"
-        " --output {params.stem} > {log} 2>&1"
+        "python -m spo table {wildcards.table} --config {CONFIG} > {log} 2>&1"
 
 
 rule report:
     """Put figures, tables, differences with intervals, costs and example solutions on one page."""
     input:
         results=report_files,
-        figures=expand("<pictures>/{figure}.png", figure=FIGURES),
-        numbers=expand("<results>/figures/{figure}.csv", figure=FIGURES),
-        tables=expand("<results>/tables/{table}.json", table=TABLES),
+        figures=[PATHS.figure(name, "png") for name in FIGURES],
+        numbers=[PATHS.numbers(name) for name in FIGURES],
+        tables=[PATHS.table(name, "json") for name in TABLES],
         pages=report_pages,
         code=code("analysis/*.py"),
     output:
-        html=report("<results>/report.html", caption="../report/report.rst", category="Report"),
+        html=report(PATHS.report, caption="../report/report.rst", category="Report"),
     log:
-        "<logs>/report/report.log",
+        PATHS.log("report", "report"),
     benchmark:
-        "<benchmarks>/report/report.tsv"
+        PATHS.benchmark("report", "report")
     conda:
         "../../environment.yml"
     threads: 1
@@ -99,9 +97,8 @@ rule report:
         runtime=STUDY.resources.report.runtime_min,
         gpu=STUDY.resources.report.gpus,
     params:
-        settings=report_settings,
-        results=subpath(output.html, parent=True),
-        pictures=pictures_folder,
+        part=part_of("report"),
+    message:
+        "report"
     shell:
-        "python -m spo report --settings {params.settings:q} --results {params.results} --figures {params.pictures}"
-        " --output {output.html} > {log} 2>&1"
+        "python -m spo report --config {CONFIG} > {log} 2>&1"

@@ -1,7 +1,7 @@
 """Training: base models by supervised learning, then one run for each method and seed.
 
-The state folder is a parameter and not an output: Snakemake deletes outputs before a job starts, and a killed job must find
-its checkpoints again. Descriptor 3 stays the terminal, so that progress can be shown while all output goes to the log.
+Checkpoints are in no rule's output: Snakemake deletes outputs before a job starts, and a killed job must find its checkpoints
+again. Descriptor 3 stays the terminal, so that progress can be shown while all output goes to the log.
 """
 
 
@@ -10,18 +10,18 @@ rule sft:
     input:
         data=sft_data,
     output:
-        config="<results>/models/{model}/config.json",
-        generation="<results>/models/{model}/generation_config.json",
-        weights="<results>/models/{model}/model.safetensors",
-        tokenizer="<results>/models/{model}/tokenizer.json",
-        tokenizer_config="<results>/models/{model}/tokenizer_config.json",
-        card="<results>/models/{model}/README.md",
-        metrics="<results>/models/{model}/metrics.jsonl",
-        timing="<results>/models/{model}/timing.jsonl",
+        config=PATHS.model("{model}", "config.json"),
+        generation=PATHS.model("{model}", "generation_config.json"),
+        weights=PATHS.model("{model}", "model.safetensors"),
+        tokenizer=PATHS.model("{model}", "tokenizer.json"),
+        tokenizer_config=PATHS.model("{model}", "tokenizer_config.json"),
+        card=PATHS.model("{model}", "README.md"),
+        metrics=PATHS.model("{model}", "metrics.jsonl"),
+        timing=PATHS.model("{model}", "timing.jsonl"),
     log:
-        "<logs>/sft/{model}.log",
+        PATHS.log("sft", "{model}"),
     benchmark:
-        "<benchmarks>/sft/{model}.tsv"
+        PATHS.benchmark("sft", "{model}")
     priority: 10000
     conda:
         "../../environment.yml"
@@ -31,15 +31,11 @@ rule sft:
         runtime=STUDY.resources.sft.runtime_min,
         gpu=STUDY.resources.sft.gpus,
     params:
-        settings=sft_settings,
-        dataset=sft_dataset,
-        data=sft_data_folder,
-        state=model_state,
-        folder=subpath(output.config, parent=True),
+        part=part_of("sft", "{model}"),
+    message:
+        "sft {wildcards.model}"
     shell:
-        "python -m spo sft --name {wildcards.model} --settings {params.settings:q} --dataset {params.dataset:q}"
-        " --gpus {resources.gpu} --data {params.data} --state {params.state} --output {params.folder}"
-        " 3>&2 > {log} 2>&1"
+        "python -m spo sft {wildcards.model} --config {CONFIG} --gpus {resources.gpu} 3>&2 > {log} 2>&1"
 
 
 rule train:
@@ -48,18 +44,18 @@ rule train:
         data=run_data,
         model=run_model,
     output:
-        config="<results>/runs/{run}/model/config.json",
-        generation="<results>/runs/{run}/model/generation_config.json",
-        weights="<results>/runs/{run}/model/model.safetensors",
-        tokenizer="<results>/runs/{run}/model/tokenizer.json",
-        tokenizer_config="<results>/runs/{run}/model/tokenizer_config.json",
-        card="<results>/runs/{run}/model/README.md",
-        metrics="<results>/runs/{run}/metrics.jsonl",
-        timing="<results>/runs/{run}/timing.jsonl",
+        config=PATHS.trained("{run}", "config.json"),
+        generation=PATHS.trained("{run}", "generation_config.json"),
+        weights=PATHS.trained("{run}", "model.safetensors"),
+        tokenizer=PATHS.trained("{run}", "tokenizer.json"),
+        tokenizer_config=PATHS.trained("{run}", "tokenizer_config.json"),
+        card=PATHS.trained("{run}", "README.md"),
+        metrics=PATHS.metrics("{run}"),
+        timing=PATHS.timing("{run}"),
     log:
-        "<logs>/train/{run}.log",
+        PATHS.log("train", "{run}"),
     benchmark:
-        "<benchmarks>/train/{run}.tsv"
+        PATHS.benchmark("train", "{run}")
     wildcard_constraints:
         run=one_of(run for run in RUNS if run not in CRITICS),
     priority: run_priority
@@ -72,24 +68,19 @@ rule train:
         gpu=STUDY.resources.train.gpus,
         processes=STUDY.resources.train.processes,
     params:
-        settings=run_settings,
-        dataset=run_dataset,
-        start=run_start,
-        data=run_data_folder,
-        state=run_state,
-        folder=subpath(output.metrics, parent=True),
+        part=part_of("train", "{run}"),
+    message:
+        "train {wildcards.run}"
     shell:
-        "python -m spo train --name {wildcards.run} --settings {params.settings:q} --dataset {params.dataset:q}"
-        " --gpus {resources.gpu} --processes {resources.processes} --model {params.start} --data {params.data}"
-        " --state {params.state} --output {params.folder}"
+        "python -m spo train {wildcards.run} --config {CONFIG} --gpus {resources.gpu} --processes {resources.processes}"
         " 3>&2 > {log} 2>&1"
 
 
 use rule train as train_with_critic with:
     output:
         **rules.train.output,
-        critic_config="<results>/runs/{run}/critic/config.json",
-        critic_weights="<results>/runs/{run}/critic/model.safetensors",
+        critic_config=PATHS.critic("{run}", "config.json"),
+        critic_weights=PATHS.critic("{run}", "model.safetensors"),
     wildcard_constraints:
         run=one_of(CRITICS),
     threads: STUDY.resources.train_with_critic.processes

@@ -23,8 +23,8 @@ def test_run_draws_everything_of_a_shipped_study(overlays, monkeypatch):
     drawn = []
     draw = figures.draw
     monkeypatch.setattr(figures, "draw", lambda name, *rest: (drawn.append(name), draw(name, *rest))[1])
-    assert rehearsal.run(config.rehearsed(study, config.NUMBERS)) == []
-    assert drawn == list(study.figures)
+    assert rehearsal.run(config.jobs.Jobs(study).part("rehearse")) == []
+    assert drawn == sorted(study.figures)
 
 
 def plan(*, labels: tuple[str, str] = ("GRPO", "SPO-chain"), **changes) -> Rehearsal:
@@ -109,7 +109,7 @@ def test_run_leaves_nothing_behind(tmp_path, monkeypatch):
 
 def test_studies_of_claims_are_in_the_miniature_too(tmp_path):
     study = config.load([CONFIG / "config.yaml"])
-    everything = config.rehearsed(study, config.NUMBERS)
+    everything = config.jobs.Jobs(study).part("rehearse")
     miniature.write(tmp_path, everything)
     names = {run.run for each in miniature.studies(everything) for arm in each.arms for run in arm.runs if arm.trained}
     assert {path.parent.name for path in tmp_path.glob("runs/*/metrics.jsonl")} == names == set(config.runs(study))

@@ -7,10 +7,9 @@ from pathlib import Path
 import pytest
 
 from spo import config
-from spo.analysis.slices import Figure, Table
 from spo.config import layers
 from spo.errors import UserError
-from tests.unit.config.test_study import NUMBERS, study
+from tests.unit.config.test_study import study
 
 ESTIMATORS = {"GRPO": {"kind": "group"}, "the critic": {"kind": "critic"}, "chain N=2": {"kind": "chain"}}
 LATE = {"statistic": "late_accuracy", "experiment": "one", "first": "chain", "second": "grpo"}
@@ -53,8 +52,8 @@ def test_audits_and_traces_have_files_for_figures(tmp_path: Path) -> None:
     files = ["audits/deep/s1.jsonl", "audits/deep/s2.jsonl"]
     assert config.audit_files(found, "deep") == config.reads(found, found.figures["error"]) == files
     assert [config.trace_file("look")] == config.reads(found, found.figures["cuts"]) == ["traces/look.json"]
-    pictures = config.pictures(found, NUMBERS)
-    error, cuts = (config.parse(Figure, pictures[name]) for name in ("error", "cuts"))
+    pictures = config.pictures(found)
+    error, cuts = (pictures[name] for name in ("error", "cuts"))
     assert error.study is None and error.files == tuple(files)
     assert cuts.study is None and cuts.files == ("traces/look.json",)
 
@@ -72,7 +71,7 @@ def test_claims_wait_for_what_their_statistics_read_and_nothing_else(tmp_path: P
 
 
 def test_evidence_holds_who_is_compared_and_no_others(tmp_path: Path) -> None:
-    table = config.parse(Table, config.pictures(more(tmp_path), NUMBERS)["verdicts"])
+    table = config.pictures(more(tmp_path))["verdicts"]
     better, wiser = table.claims
     late, accuracy, seconds = better.parts
     assert (better.name, better.text, better.source) == ("better", "Chain is better", "Fig. 1")
@@ -85,7 +84,7 @@ def test_evidence_holds_who_is_compared_and_no_others(tmp_path: Path) -> None:
 
 def test_a_variant_says_what_it_changes(tmp_path: Path) -> None:
     found = more(tmp_path)
-    (arm,) = config.parse(Table, config.pictures(found, NUMBERS)["search"]).study.arms
+    (arm,) = config.pictures(found)["search"].study.arms
     assert (arm.variant_of, arm.changes) == ("Chain", (("credit.partition.interval", "2"),))
     assert config.reads(found, found.tables["search"]) == [
         *(f"runs/tiny-tales-chain.int2-s{seed}/metrics.jsonl" for seed in (1, 2)),
@@ -176,7 +175,7 @@ E = "audits.deep.audit.estimators"
 def test_what_does_not_fit_together_is_one_line(tmp_path: Path, changes: dict, expected: str) -> None:
     changed = layers.stack([MORE, changes])
     with pytest.raises(UserError) as error:
-        config.pictures(study(tmp_path, changed), NUMBERS)
+        config.pictures(study(tmp_path, changed))
     assert any(line.partition(": ")[2].startswith(expected) for line in str(error.value).splitlines())
 
 
@@ -191,9 +190,9 @@ def shown_metrics(folder: Path, *changes: dict) -> tuple[str, str, str]:
     merged = CURVES
     for change in changes:
         merged = layers.merge(merged, change)
-    pictures = config.pictures(more(folder, merged), NUMBERS)
-    part = config.parse(Table, pictures["verdicts"]).claims[0].parts[0]
-    return config.parse(Figure, pictures["curves"]).metric, config.parse(Table, pictures["search"]).metric, part.metric
+    pictures = config.pictures(more(folder, merged))
+    part = pictures["verdicts"].claims[0].parts[0]
+    return pictures["curves"].metric, pictures["search"].metric, part.metric
 
 
 def test_validation_is_greedy_without_samples_and_sampled_where_all_runs_have_them(tmp_path: Path) -> None:
@@ -208,9 +207,9 @@ def test_validation_is_greedy_without_samples_and_sampled_where_all_runs_have_th
 
 
 def test_a_figure_says_how_its_validation_was_sampled(tmp_path: Path) -> None:
-    pictures = config.pictures(more(tmp_path, layers.merge(CURVES, SAMPLES)), NUMBERS)
-    assert config.parse(Figure, pictures["curves"]).sampled == "16 samples per problem at temperature 0.35"
-    assert config.parse(Table, pictures["verdicts"]).sampled == ""
+    pictures = config.pictures(more(tmp_path, layers.merge(CURVES, SAMPLES)))
+    assert pictures["curves"].sampled == "16 samples per problem at temperature 0.35"
+    assert pictures["verdicts"].sampled == ""
 
 
 @pytest.mark.parametrize(
@@ -249,7 +248,7 @@ QUOTED = {
 
 
 def test_quoted_bars_have_the_papers_numbers(tmp_path: Path) -> None:
-    (quoted,) = config.parse(Figure, config.pictures(more(tmp_path, QUOTED), NUMBERS)["bars"]).quoted
+    (quoted,) = config.pictures(more(tmp_path, QUOTED))["bars"].quoted
     assert (quoted.label, quoted.number.value, quoted.number.where) == ("RestEM", 34.9, "Fig. 9")
     assert "VinePPO" in quoted.number.note
 
@@ -272,5 +271,5 @@ def test_quoted_bars_have_the_papers_numbers(tmp_path: Path) -> None:
 )
 def test_quoted_bars_that_cannot_be_are_refused(tmp_path: Path, changes: dict, expected: str) -> None:
     with pytest.raises(UserError) as refused:
-        config.pictures(more(tmp_path, layers.merge(QUOTED, changes)), NUMBERS)
+        config.pictures(more(tmp_path, layers.merge(QUOTED, changes)))
     assert expected in str(refused.value)

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from spo import config
-from spo.analysis.slices import OF_VALIDATION, Figure, Table
+from spo.analysis.slices import OF_VALIDATION
 from spo.config import layers
 from spo.config.plan import train_settings, trained
 from spo.settings import Accepted, Chain, Critic, Group, Loss, Optimizer, Pairs, Partition, Replay, Train, Tree
@@ -259,7 +259,7 @@ def test_the_released_policies_stand_beside_the_papers_numbers() -> None:
         ),
         ("grpo_math_released", "aime24", "aime_16"),
     }
-    table = config.parse(Table, config.pictures(STUDY, CONFIG / "paper_numbers.yaml")["released_math500"])
+    table = config.pictures(STUDY)["released_math500"]
     theirs = {(number.method, number.context): number.value for number in table.paper}
     assert theirs["spo_tree.math_released", 2048] == 73.6 and theirs["grpo.math_released", 2048] == 62.0
     assert theirs["still3", 2048] == 66.2 and theirs["base", 32768] == 83.8
@@ -307,8 +307,8 @@ def test_every_policy_is_evaluated_greedily() -> None:
 
 
 def test_tables_show_greedy_accuracy_of_every_policy() -> None:
-    pictures = config.pictures(STUDY, CONFIG / "paper_numbers.yaml")
-    tables = [config.parse(Table, pictures[name]) for name in STUDY.tables]
+    pictures = config.pictures(STUDY)
+    tables = [pictures[name] for name in STUDY.tables]
     shown = {
         (run.run, table.study.dataset, context)
         for table in tables
@@ -335,7 +335,7 @@ def test_every_figure_and_table_of_the_paper_has_its_target() -> None:
 
 def test_fig9_shows_the_bars_that_the_paper_quotes() -> None:
     """spec §1.5: of VinePPO's plot for MATH and DeepSeekMath-7B; base and SPO-chain have bars of their own."""
-    figure = config.parse(Figure, config.pictures(STUDY, CONFIG / "paper_numbers.yaml")["fig9"])
+    figure = config.pictures(STUDY)["fig9"]
     shown = {quoted.number.method: quoted.number.value for quoted in figure.quoted}
     assert shown == {"restem": 34.9, "dpo_positive": 37.6, "ppo": 42.8, "vineppo": 46.0}
     assert [quoted.label for quoted in figure.quoted] == ["RestEM", "DPO-positive", "PPO", "VinePPO"]
@@ -345,13 +345,13 @@ def test_fig9_shows_the_bars_that_the_paper_quotes() -> None:
 
 def test_curves_are_of_the_accuracy_that_the_paper_draws() -> None:
     """spec §7.2: the mean of 16 samples at temperature 0.35 for Rho, greedy for R1-Distill."""
-    pictures = config.pictures(STUDY, CONFIG / "paper_numbers.yaml")
-    shown = {name: config.parse(Figure, pictures[name]) for name in STUDY.figures}
+    pictures = config.pictures(STUDY)
+    shown = {name: pictures[name] for name in STUDY.figures}
     sampled = {name for name, figure in shown.items() if figure.metric == "validation_sampled_accuracy"}
     assert sampled == {"fig3c", "fig4a", "fig5b", "fig5c", "fig6", "fig8"}
     assert {shown[name].sampled for name in sampled} == {"16 samples per problem at temperature 0.35"}
     assert shown["fig5a"].metric == "validation_accuracy"
-    parts = [part for claim in config.parse(Table, pictures["claims"]).claims for part in claim.parts]
+    parts = [part for claim in pictures["claims"].claims for part in claim.parts]
     metrics = {(part.study.name, part.metric) for part in parts if part.statistic in OF_VALIDATION}
     assert metrics == {
         ("long_cot", "validation_accuracy"),

@@ -79,7 +79,7 @@ def test_everything_else_is_the_papers() -> None:
 
 def test_the_overlay_for_vllm_changes_who_samples_and_where_to() -> None:
     found = changed(TINY, VLLM)
-    assert found == {"study", "results", "pictures", "training.backend"} | {
+    assert found == {"study", "files", "results", "pictures", "training.backend"} | {
         f"protocols.{name}.backend" for name in TINY.protocols
     }
     assert {protocol.backend for protocol in VLLM.protocols.values()} == {"vllm"} == {VLLM.training["backend"]}

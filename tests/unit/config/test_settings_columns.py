@@ -8,20 +8,19 @@ from pathlib import Path
 import pytest
 
 from spo import config
-from spo.analysis.slices import Table
 from spo.config import layers
 from spo.config.settings_columns import ROWS
 from spo.errors import UserError
 from spo.settings import Train
 from spo.settings.methods import Accepted, Chain, Critic, Group, Pairs, Tree
-from tests.unit.config.test_study import CONFIG, NUMBERS, study
+from tests.unit.config.test_study import CONFIG, study
 
 PAPER = config.load([CONFIG / "config.yaml", CONFIG / "paper.yaml"])
 
 
 def columns(found: config.Study, name: str) -> dict[str, dict[str, str]]:
     """Texts by row, by label of the column."""
-    table = config.parse(Table, config.pictures(found, NUMBERS)[name])
+    table = config.pictures(found)[name]
     return {column.label: dict(column.texts) for column in table.columns}
 
 

@@ -9,7 +9,7 @@ import pytest
 import yaml
 
 from spo import config
-from spo.analysis.slices import Figure, Report, Table
+from spo.analysis.slices import Table
 from spo.config import layers
 from spo.errors import UserError
 from spo.settings import Chain
@@ -52,13 +52,13 @@ SMALL = {
 def study(folder: Path, changes: dict | None = None) -> config.Study:
     path = folder / "study.yaml"
     path.write_text(yaml.safe_dump(copy.deepcopy(SMALL), sort_keys=False), encoding="utf-8")
-    return config.load([path], changes)
+    return config.load([path], {"paper_numbers": layers.read(NUMBERS).tree} | (changes or {}))
 
 
 @pytest.mark.parametrize("overlays", SHIPPED, ids=lambda names: "+".join(names) or "config.yaml")
 def test_every_shipped_study_is_complete(overlays: list[str]) -> None:
     found = config.load([CONFIG / "config.yaml", *(CONFIG / name for name in overlays)])
-    pictures = config.pictures(found, NUMBERS)
+    pictures = config.pictures(found)
     assert set(pictures) == {*found.figures, *found.tables}
     assert len(config.runs(found)) >= 6
     for picture in (*found.figures.values(), *found.tables.values()):
@@ -112,8 +112,8 @@ def test_every_policy_is_evaluated_once_at_all_contexts(tmp_path: Path) -> None:
 
 def test_a_picture_knows_its_runs_its_numbers_and_its_files(tmp_path: Path) -> None:
     found = study(tmp_path)
-    pictures = config.pictures(found, NUMBERS)
-    bars = config.parse(Figure, pictures["bars"])
+    pictures = config.pictures(found)
+    bars = pictures["bars"]
     assert [arm.method for arm in bars.study.arms] == ["grpo", "chain", "chain.int2"]
     assert [run.run for run in bars.study.arms[0].runs] == ["tiny-tales-grpo-s1", "tiny-tales-grpo-s2"]
     assert bars.study.base.runs[0].run == "tiny"
@@ -123,15 +123,15 @@ def test_a_picture_knows_its_runs_its_numbers_and_its_files(tmp_path: Path) -> N
     files = config.reads(found, found.figures["bars"])
     assert "evals/tiny/tales/greedy/score.json" in files
     assert all(path.startswith("evals/") for path in files)
-    config.parse(Table, pictures["contexts"])
-    assert config.parse(Report, config.slice_json(config.report_slice(found, "snakemake"))).figures == ("bars",)
+    assert isinstance(pictures["contexts"], Table)
+    assert config.report_slice(found).figures == ("bars",)
 
 
 def test_a_colour_is_in_no_training_run(tmp_path: Path) -> None:
     before, after = study(tmp_path), study(tmp_path, {"style": {"colours": {"chain": "#000000"}, "dpi": 300}})
     assert config.runs(before) == config.runs(after)
-    assert config.pictures(before, NUMBERS) != config.pictures(after, NUMBERS)
-    assert config.digest(before) != config.digest(after)
+    assert config.pictures(before) != config.pictures(after)
+    assert config.report_slice(before).config_digest != config.report_slice(after).config_digest
 
 
 def test_longer_runs_start_first(tmp_path: Path) -> None:
@@ -212,8 +212,8 @@ def test_a_policy_of_others_is_evaluated_and_never_trained(tmp_path: Path) -> No
     assert {run.method for run in config.runs(found).values()} == {"grpo", "chain"}
     policies = {key[0] for key in config.evaluations(found)}
     assert policies == {"tiny", "elder", *config.runs(found)}
-    pictures = config.pictures(found, NUMBERS)
-    bars, curves = (config.parse(Figure, pictures[name]) for name in ("bars", "curves"))
+    pictures = config.pictures(found)
+    bars, curves = (pictures[name] for name in ("bars", "curves"))
     elder = bars.study.arms[1]
     assert (elder.method, [(run.run, run.seed) for run in elder.runs], elder.trained) == (
         "elder",
@@ -417,7 +417,7 @@ ONE = "experiments.one"
 )
 def test_what_does_not_fit_together_is_one_line(tmp_path: Path, changes: dict, expected: str) -> None:
     with pytest.raises(UserError) as error:
-        config.pictures(study(tmp_path, changes), NUMBERS)
+        config.pictures(study(tmp_path, changes))
     assert any(expected in line for line in str(error.value).splitlines())
 
 
@@ -433,9 +433,7 @@ def test_a_missing_section_is_named_where_it_is_missed(tmp_path: Path, key: str)
 def test_the_papers_numbers_are_well_formed(tmp_path: Path) -> None:
     for name, group in layers.read(NUMBERS).tree.items():
         assert group["where"], name
-        figure = config.parse(
-            Figure, config.pictures(study(tmp_path, {"figures": {"bars": {"paper": name}}}), NUMBERS)["bars"]
-        )
+        figure = config.pictures(study(tmp_path, {"figures": {"bars": {"paper": name}}}))["bars"]
         assert len(figure.paper) == len(group["numbers"])
 
 

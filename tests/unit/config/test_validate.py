@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import json
-
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from spo.config.layers import Mistakes
 from spo.config.study import Study, is_folder, is_name
-from spo.config.validate import parse, repaired, slice_json, validate
-from spo.errors import UserError
+from spo.config.validate import repaired, validate
 from spo.settings import Audit, Chain, Group, Model, Protocol, Train, Tree
 from spo.types import Sampling
 
@@ -160,20 +157,10 @@ def test_null_is_a_value() -> None:
     assert train.credit.replay is None and train.loss.probability_mask is None
 
 
-def test_settings_survive_the_way_through_the_command_line() -> None:
-    train = validate(Train, {"credit": TREE | {"branches": [4, 3]}, "optimizer": {"lr": 1e-6}})
-    text = slice_json(train)
-    assert "\n" not in text
-    assert parse(Train, text) == train
-    assert slice_json(parse(Train, text)) == text
-    with pytest.raises(UserError, match="^config: settings are not JSON"):
-        parse(Train, "{")
-
-
 @given(st.floats(min_value=1e-12, max_value=1e3))
 def test_numbers_survive_exactly(lr: float) -> None:
     train = validate(Train, {"credit": GROUP, "optimizer": {"lr": lr}})
-    assert parse(Train, slice_json(train)).optimizer.lr == lr
+    assert train.optimizer.lr == lr
 
 
 @given(st.text(max_size=70))
@@ -192,7 +179,3 @@ def test_no_data_at_all_gives_a_traceback(data: dict) -> None:
             validate(cls, data)
         except Mistakes as error:
             assert len(str(error).splitlines()) == len(error.found) > 0
-
-
-def test_settings_that_reach_a_job_are_json(tmp_path) -> None:
-    assert json.loads(slice_json({"b": [1, None], "a": "ü'\""})) == {"a": "ü'\"", "b": [1, None]}

@@ -66,11 +66,11 @@ def test_gzip_and_a_byte_order_mark_are_read(tmp_path):
 def test_the_command(tmp_path, capsys):
     write(tmp_path / "in.jsonl", {"answer": "5", "response": "#### 5"})
     files = ["--input", str(tmp_path / "in.jsonl"), "--output", str(tmp_path / "out.jsonl")]
-    assert main(["grade", "--grader", "gsm8k", *files]) == 0
+    assert main(["grade-file", "--grader", "gsm8k", *files]) == 0
     assert read(tmp_path / "out.jsonl")[0]["correct"]
-    assert main(["grade", "--grader", "gsm8", *files]) == 2
+    assert main(["grade-file", "--grader", "gsm8", *files]) == 2
     assert capsys.readouterr().err == "spo: --grader: unknown grader gsm8 (did you mean gsm8k?)\n"
-    assert main(["grade", "--grader", "gsm8k", "--input", str(tmp_path / "none"), *files[2:]]) == 2
+    assert main(["grade-file", "--grader", "gsm8k", "--input", str(tmp_path / "none"), *files[2:]]) == 2
     assert "none: cannot be read: No such file" in capsys.readouterr().err
 
 
@@ -78,16 +78,16 @@ def test_grade_file_sums_up_also_when_a_line_is_bad(tmp_path, capsys):
     rows = [{"answer": "5", "response": text} for text in ["#### 5"] * 3 + ["#### 6", "I give up", ""]]
     write(tmp_path / "in.jsonl", *rows)
     files = ["--input", str(tmp_path / "in.jsonl"), "--output", str(tmp_path / "out.jsonl")]
-    assert main(["grade", "--grader", "gsm8k", *files]) == 0
+    assert main(["grade-file", "--grader", "gsm8k", *files]) == 0
     assert capsys.readouterr().out == "6 graded: 3 right, 2 without answer\n"
     write(tmp_path / "in.jsonl", *rows, "[")
-    assert main(["grade", "--grader", "gsm8k", *files]) == 2
+    assert main(["grade-file", "--grader", "gsm8k", *files]) == 2
     assert capsys.readouterr().out == "6 graded: 3 right, 2 without answer\n"
 
 
 def test_grade_to_standard_output_prints_lines_there_and_the_summary_elsewhere(tmp_path):
     write(tmp_path / "in.jsonl", {"answer": "5", "response": "#### 5"})
-    command = [sys.executable, "-m", "spo", "grade", "--grader", "gsm8k", "--input", str(tmp_path / "in.jsonl")]
+    command = [sys.executable, "-m", "spo", "grade-file", "--grader", "gsm8k", "--input", str(tmp_path / "in.jsonl")]
     done = subprocess.run([*command, "--output", "/dev/stdout"], capture_output=True, text=True, check=True)
     assert json.loads(done.stdout)["correct"]
     assert done.stderr == "1 graded: 1 right, 0 without answer\n"

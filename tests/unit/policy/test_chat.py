@@ -11,12 +11,11 @@ import torch
 
 from spo import store, wiring
 from spo.__main__ import main
-from spo.config import slice_json
 from spo.errors import UserError
 from spo.policy import BACKENDS, chat, transformer
 from spo.policy import tokenizer as tokenizers
 from spo.policy.engine import Engine
-from spo.settings import Dataset, Protocol
+from spo.settings import Dataset, Protocol, changed
 from spo.types import Sampling
 from tests import tiny
 
@@ -79,17 +78,22 @@ def test_encoder_asks_without_template_unless_told(folder: Path) -> None:
 
 
 @pytest.mark.parametrize("backend", ["engine", "hf"])
-def test_generate_asks_in_the_chat_template(folder: Path, tmp_path: Path, capsys, backend: str) -> None:
-    store.write_jsonl(tmp_path / "data/test.jsonl", tiny.problems(3))
+def test_generate_asks_in_the_chat_template(folder: Path, tmp_path: Path, capsys, monkeypatch, backend: str) -> None:
+    monkeypatch.chdir(tmp_path)
     protocol = Protocol(sampling=Sampling(temperature=1.0), backend=backend, max_response_tokens=4)
-    words = ["generate", "--settings", slice_json(protocol), "--dataset", slice_json(DATASET), "--contexts", "120"]
-    words += ["--model", str(folder), "--data", str(tmp_path / "data"), "--state", str(tmp_path / "state")]
-    assert main([*words, "--output", str(tmp_path / "out.jsonl")]) == 0
+    file = tiny.study(
+        tmp_path,
+        model=folder,
+        protocols={"greedy": changed(protocol)},
+        datasets={"digits": {"message": DATASET.message, "chat": True}},
+        experiments={"e": {"contexts": [120]}},
+    )
+    assert main(["generate", "tiny/digits/greedy", "--config", str(file)]) == 0
     line = next(line for line in capsys.readouterr().out.splitlines() if line.startswith("first prompt: "))
     found = json.loads(line.removeprefix("first prompt: "))
     question = tiny.problems(1)[0].question
     assert found["prompt"] == PROMPT.replace(QUESTION, question)
-    rows = store.read_jsonl(tmp_path / "out.jsonl")
+    rows = store.read_jsonl(tmp_path / "results/evals/tiny/digits/greedy/predictions.jsonl")
     assert rows[0]["prompt_tokens"] == len(found["ids"]) and all(row["response_ids"] for row in rows)
 
 
