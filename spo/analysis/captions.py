@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import pandas as pd
 
-from spo.analysis.slices import Figure, Study, Table
+from spo.analysis.slices import Arm, Figure, Study, Table
 from spo.analysis.stats import Estimate
+
+FEWEST_SEEDS_OF_A_BAND = 3
 
 
 def seeds(study: Study) -> str:
@@ -28,9 +30,26 @@ def chosen(study: Study) -> str:
 
 def marks(study: Study, smoothed: str) -> str:
     """What dots, lines and bands of a series over iterations are; `smoothed` says how single seeds are."""
-    several = any(len(arm.runs) > 1 for arm in study.arms)
-    mean, bands = ("mean over seeds of ", "; bands: 95 % t-interval over seeds") if several else ("", "")
-    return f"Dots: single iterations of single seeds; lines: {mean}{smoothed}{bands}"
+    mean = "mean over seeds of " if any(len(arm.runs) > 1 for arm in study.arms) else ""
+    return (
+        f"Dots: single iterations of single seeds; lines: {mean}{smoothed}{bands(study, '95 % t-interval over seeds')}"
+    )
+
+
+def banded(arm: Arm) -> bool:
+    """Return True if a method has a band: a t-interval from two seeds, twelve times as wide as the seeds are apart,
+    says nothing and hides the lines."""
+    return len(arm.runs) >= FEWEST_SEEDS_OF_A_BAND
+
+
+def bands(study: Study, words: str) -> str:
+    """Return what bands are, `words`, and which methods have none.
+
+    Of one seed there is no interval at all, and nothing to say.
+    """
+    if any(map(banded, study.arms)):
+        return f"; bands: {words}"
+    return "; no bands: two seeds give no useful interval" if any(len(arm.runs) > 1 for arm in study.arms) else ""
 
 
 def estimate(mean: Estimate, unit: str) -> str:

@@ -59,7 +59,7 @@ def claims_table(settings: Table, root: Path) -> Made:
     numbers = pd.DataFrame(rows)
     numbers.insert(numbers.columns.get_loc("p_value") + 1, "p_holm", stats.holm(numbers["p_value"].to_numpy()))
     words = ("replicates?", "measured", "replicates if", "part", "in", "paper")
-    return Made(numbers, pd.DataFrame(cells), _caption(settings, numbers), words)
+    return Made(numbers, pd.DataFrame(cells), _caption(settings, numbers), words, lead=_count(numbers))
 
 
 def _numbers(claim: Claim, part: Evidence, effect: Effect) -> dict[str, object]:
@@ -94,12 +94,21 @@ def _cells(
             "measured": _measured(part) + (f", {effect.remark}" if effect.remark else ""),
             "difference [95 %]": _interval(effect),
             "replicates if": RULES[part.rule].format(relevant=f"{part.relevant:g}{unit}"),
-            "part": said,
+            "part": said + _unsaid(effect),
             "seeds": str(effect.seeds),
             "n": f"{effect.n} {effect.counted}",
             "in": (part.study.title or part.study.name) if part.study else f"audit {Path(part.files[0]).parent.name}",
             "paper": claim.source if place == 0 else "",
         }
+
+
+def _unsaid(effect: Effect) -> str:
+    """Return why no rule judges an interval without width, else nothing.
+
+    >>> _unsaid(Effect(stats.Difference(0.0, 0.0, 0.0, 1.0), "points", 8, "problems", 3))
+    ': no spread, all alike'
+    """
+    return ": no spread, all alike" if effect.difference.low == effect.difference.high else ""
 
 
 def _measured(part: Evidence) -> str:
@@ -119,8 +128,9 @@ def _context(part: Evidence) -> int | str:
 def _interval(effect: Effect) -> str:
     form, unit = UNITS[effect.unit]
     value, low, high = (_signed(form, part) for part in effect.difference[:3])
-    inside = f"[{low}, {high}]" if np.isfinite(effect.difference[:3]).all() else "(one seed)"
-    return f"{value} {inside}{unit}"
+    if not np.isfinite(effect.difference[:3]).all():
+        return f"{value}{unit} (one seed)"
+    return f"{value} [{low}, {high}]{unit}"
 
 
 def _signed(form: str, value: float) -> str:
@@ -133,7 +143,8 @@ def _signed(form: str, value: float) -> str:
     return text if float(text) == 0 else f"{'+' if value > 0 else '−'}{text}"
 
 
-def _caption(settings: Table, numbers: pd.DataFrame) -> str:
+def _count(numbers: pd.DataFrame) -> str:
+    """Return how many claims there are, and how many of each verdict."""
     counts = numbers.drop_duplicates("claim")["claim_verdict"].value_counts()
     said = ", ".join(
         f"{counts.get(verdict, 0)} {words}"
@@ -143,12 +154,16 @@ def _caption(settings: Table, numbers: pd.DataFrame) -> str:
             (claims.UNKNOWN, "cannot be told"),
         )
     )
+    return f"{numbers['claim'].nunique()} claims: {said}."
+
+
+def _caption(settings: Table, numbers: pd.DataFrame) -> str:
     text = (
-        f"{numbers['claim'].nunique()} claims: {said}. A claim replicates if all its parts do, and does not if any "
-        "part does not. Differences of accuracy are in points of 100, savings in per cent of the second. The rules "
-        "were fixed before the runs: a part replicates, or fails, if its whole 95 % interval lies where the rule "
-        f"says. There are {len(numbers)} parts; by chance alone about one interval in twenty would miss 0. The CSV "
-        "has p-values of no difference, also adjusted for looking at all parts (Holm)."
+        "A claim replicates if all its parts do, and does not if any part does not. Differences of accuracy are in "
+        "points of 100, savings in per cent of the second. The rules were fixed before the runs: a part replicates, or "
+        "fails, if its whole 95 % interval lies where the rule says; an interval without width, of results that are "
+        f"all alike, tells nothing. There are {len(numbers)} parts; by chance alone about one interval in twenty would "
+        "miss 0. The CSV has p-values of no difference, also adjusted for looking at all parts (Holm)."
     )
     if "credit_error" in set(numbers["statistic"]):
         text += " Cost of an estimator: tokens generated for its estimates, a token trained on."

@@ -17,6 +17,8 @@ PALETTE = ("#E69F00", "#B3A369", "#D55E00", "#56B4E9", "#0072B2", "#009E73", "#C
 RESAMPLES = 2000
 #: Points that cost the same stand this factor apart.
 DODGE = 1.12
+#: With more ticks than this, those at powers of ten alone are written.
+MOST_TICKS = 7
 #: Width of a letter of a label, and how far a label may be moved from its point, in points, nearest first.
 LETTER_POINTS, MOVES = 4.3, (0, 5, -5, 9, -9, 13, -13, 18, -18, 24, -24)
 
@@ -48,8 +50,8 @@ def credit_error(settings: Figure, root: Path) -> Drawn:
     marks = "Whiskers: 95 % bootstrap interval over seeds and problems; dashed: an advantage of 0 for every token"
     style.small_print(canvas, f"{sizes}. {marks}.")
     canvas.draw_without_rendering()
-    for axes, column in ((error, "error"), (correlation, "correlation")):
-        _name(axes, placed, column, colours)
+    _name(error, placed, "error", colours, spread)
+    _name(correlation, placed, "correlation", colours)
     return Drawn(canvas, table, _caption(settings, table, sizes, spread))
 
 
@@ -123,21 +125,26 @@ def _panel(axes: Axes, table: pd.DataFrame, column: str, colours: dict[str, str]
         axes.vlines(own["x"], own[f"{column}_low"], own[f"{column}_high"], **whiskers)
         axes.plot(own["x"], own[column], "o", color=colours[family], ms=4.5, mec="white", mew=0.6, zorder=3)
     axes.set_xscale("log")
-    ticks = [tick for tick in (1, 2, 5, 10, 20, 50, 100, 200, 500) if tick < 1.5 * table["x"].max()]
+    ticks = [tick for tick in (1, 2, 5, 10, 20, 50, 100, 200, 500, 1000) if tick < 1.5 * table["x"].max()]
+    ticks = ticks if len(ticks) <= MOST_TICKS else ticks[::3]
     axes.set_xticks(ticks, map(str, ticks))
     axes.minorticks_off()
-    axes.set_xlim(0.8, 5 * table["x"].max())
+    axes.set_xlim(0.8, 8 * table["x"].max())
     axes.set_ylim(min(0.0, 1.05 * table[f"{column}_low"].min()), 1.05 * table[f"{column}_high"].max())
     axes.grid(axis="y")
     axes.set_xlabel("tokens generated for each token trained on")
 
 
-def _name(axes: Axes, table: pd.DataFrame, column: str, colours: dict[str, str]) -> None:
-    """A label right of each point, moved up or down until it covers no point and no other label."""
+def _name(axes: Axes, table: pd.DataFrame, column: str, colours: dict[str, str], rule: float | None = None) -> None:
+    """Write a label right of each point, moved up or down until it covers no point, no other label, and not the dashed
+    line at height `rule`."""
     halo = [withStroke(linewidth=2, foreground="white")]
     dearest = table.loc[table.groupby("family")["generated_tokens"].idxmax(), "estimator"].tolist()
     points = axes.transData.transform(table[["x", column]].to_numpy(float)) * 72 / axes.figure.dpi
     taken = [(x - 3, y - 3, x + 3, y + 3) for x, y in points]
+    if rule is not None:
+        across = axes.transData.transform([(1, rule)])[0, 1] * 72 / axes.figure.dpi
+        taken.append((-np.inf, across - 1, np.inf, across + 1))
     for row, (x, y) in zip(table.itertuples(), points, strict=True):
         words = row.estimator if row.estimator in dearest else row.estimator.rpartition(" ")[2]
         width = LETTER_POINTS * len(words)
@@ -163,7 +170,8 @@ def _caption(settings: Figure, table: pd.DataFrame, sizes: str, spread: float) -
         f"{settings.title}. Left: root of the mean squared distance of estimated advantages from the true ones, the "
         f"variance of the measured truth taken off; right: their correlation. True advantages are differences of the "
         f"values after and before a token, from many rollouts; {sizes}. Across: tokens that a method generates for "
-        f"each token that it trains on. Whiskers: 95 % bootstrap interval over seeds and problems. Dashed: an "
+        f"each token that it trains on; points of equal cost are drawn side by side, the "
+        f"CSV has their true places. Whiskers: 95 % bootstrap interval over seeds and problems. Dashed: an "
         f"advantage of 0 for every token, {spread:.3f}. Advantages of groups are not divided by their standard "
         f"deviation. Errors, and tokens generated for each: {said}."
     )

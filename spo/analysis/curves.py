@@ -32,7 +32,7 @@ def learning_curves(settings: Figure, root: Path) -> Drawn:
     style.percent_axis(grid[0].yaxis)
     style.headline(canvas, settings.title)
     n = int(curves["validation_n"].max())
-    bands = "; bands: 95 % interval over seeds" if table["seeds"].max() > 1 else ""
+    bands = captions.bands(settings.study, "95 % interval over seeds")
     marks = f"Lines: mean over seeds{bands}."
     style.small_print(canvas, f"{settings.study.dataset}, {captions.seeds(settings.study)}, n = {n} problems. {marks}")
     canvas.draw_without_rendering()
@@ -76,14 +76,18 @@ def _curve_panel(axes: Axes, arms: tuple[Arm, ...], axis: Axis, part: pd.DataFra
         own = part[part["method"] == arm.method]
         mean = own[own["kind"] == "mean"]
         x, y = mean["x"] / divisor, 100 * mean["accuracy"]
-        axes.fill_between(x, 100 * mean["low"], 100 * mean["high"], color=arm.colour, alpha=0.16 if few else 0.1, lw=0)
+        if captions.banded(arm):
+            band = {"color": arm.colour, "alpha": 0.16 if few else 0.1, "lw": 0}
+            axes.fill_between(x, 100 * mean["low"], 100 * mean["high"], **band)
         if few:
             for _, seed in own[own["kind"] == "seed"].groupby("seed"):
                 axes.plot(seed["x"] / divisor, 100 * seed["accuracy"], color=arm.colour, lw=0.5, alpha=0.45)
-        axes.plot(x, y, color=arm.colour, lw=1.6, zorder=3)
+        axes.plot(x, y, color=arm.colour, ls=arm.line, lw=1.6, zorder=3)
         axes.plot(x.iloc[-1], y.iloc[-1], "o", ms=3.2, color=arm.colour, clip_on=False, zorder=4)
     axes.set_xlim(0, 1.02 * part["x"].max() / divisor or 1.0)
     axes.grid(axis="y")
+    if axis == "iterations":
+        style.whole_numbers(axes.xaxis)
     names = {"seconds": "training time", "tokens": "generated tokens", "iterations": "iterations"}
     axes.set_xlabel(f"{names[axis]} ({unit})" if unit else names[axis])
 
@@ -94,7 +98,7 @@ def _label_curves(axes: Axes, settings: Figure, axis: Axis, part: pd.DataFrame) 
     for arm in settings.study.arms:
         mean = part[(part["method"] == arm.method) & (part["kind"] == "mean")].iloc[-1]
         number = results.paper_number(settings, arm.method)
-        label, remark = f"{arm.label} {100 * mean.accuracy:.0f} %", f"paper: {number.value:g}" if number else ""
+        label, remark = f"{arm.label}: {100 * mean.accuracy:.0f} %", f"paper: {number.value:g}" if number else ""
         ends.append((mean.x / divisor, 100 * mean.accuracy, label, arm.colour, remark))
     style.label_ends(axes, ends)
 
@@ -116,7 +120,8 @@ def _curve_caption(settings: Figure, n: int) -> str:
     names = {"seconds": "training time (validation left out)", "tokens": "generated tokens", "iterations": "iterations"}
     thin = "thin lines: single seeds; " if len(study.arms) <= MOST_ARMS_WITH_SEED_LINES else ""
     several = any(len(arm.runs) > 1 for arm in study.arms)
-    bands = f"{thin}bands: 95 % t-interval over seeds, on the same problems" if several else "one seed each"
+    bands = captions.bands(study, "95 % t-interval over seeds, on the same problems").removeprefix("; ")
+    bands = f"{thin}{bands}".removesuffix("; ") if several else "one seed each"
     text = (
         f"{settings.title}. {captions.validated(settings)} on {n} validation problems of {study.dataset} over "
         f"{', '.join(names[axis] for axis in settings.x)}; {captions.seeds(study)}. Thick lines: mean over seeds; "

@@ -56,7 +56,7 @@ def overfitting(settings: Figure, root: Path) -> Drawn:
     for axes, part in zip(grid, parts, strict=True):
         ends = [(arm, *series.end(part, arm)) for arm in arms]
         named = axes is grid[-1]  # names once, beside the last panel; numbers beside each
-        labels = [(x, 100 * y, f"{arm.label} " * named + f"{100 * y:.0f} %", arm.colour, "") for arm, x, y in ends]
+        labels = [(x, 100 * y, f"{arm.label}: " * named + f"{100 * y:.0f} %", arm.colour, "") for arm, x, y in ends]
         style.label_ends(axes, labels)
     table = pd.concat([part.assign(field=panel.field) for panel, part in zip(shown, parts, strict=True)])
     validated = captions.validated(settings)

@@ -182,9 +182,11 @@ def _table(name: str, root: Path) -> Shown:
     rows = zip(table["rows"], table["bold"], strict=True)
     body = "".join(_row("td", cells, table["text"], bold) for cells, bold in rows)
     download = _download(f"{name}.csv", _file(root / "tables" / f"{name}.csv", name))
+    lead = f"<p>{escape(table['lead'])}</p>" if table["lead"] else ""
     body = (
-        f'<h3 id="{escape(name)}">{escape(table["title"])}</h3><div class="scroll"><table><thead>{head}</thead><tbody>'
-        f'{body}</tbody></table></div><p class="quiet"><b>{escape(name)}</b> {escape(table["caption"])} {download}</p>'
+        f'<h3 id="{escape(name)}">{escape(table["title"])}</h3>{lead}<div class="scroll"><table><thead>{head}</thead>'
+        f"<tbody>{body}</tbody></table></div>"
+        f'<p class="quiet"><b>{escape(name)}</b> {escape(table["caption"])} {download}</p>'
     )
     return Shown(name, table["title"], body)
 

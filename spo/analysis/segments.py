@@ -130,7 +130,7 @@ def _tokens(page: Axes, row: dict[str, Any], placed: Sequence[Placed], top: floa
 
 
 def _ground(page: Axes, x: float, y: float, characters: int, probability: float) -> None:
-    colour = to_hex(GROUND(probability))
+    colour = to_hex(GROUND(float(probability)))  # a whole number would be a place in the table
     page.add_patch(Rectangle((x, y - 0.125), characters, 0.17, color=colour, lw=0, zorder=1))
 
 
@@ -195,7 +195,7 @@ def _legend(page: Axes, y: float, ending: str) -> None:
     _word(page, 30, y, "word", uncertain=True)
     page.text(34.8, y, "cutpoint: an uncertain token", **words)
     _bar(page, 60, y + 0.04)
-    page.text(61, y, "end of a segment", **words)
+    page.text(61, y, "start of a segment", **words)
     below = y + 0.2
     _strip(page, -0.2, 4, below + 0.13, 1.0)
     _strip(page, 4, 8, below + 0.13, -1.0)
@@ -207,8 +207,9 @@ def _caption(settings: Figure, problem: dict[str, Any], chain: dict[str, Any]) -
     row, partition = problem["chain"], chain["partition"]
     text = (
         f"{settings.title}. A response to {problem['id']}, reward {row['reward']:g}. The darker the ground, the less "
-        f"probable the token; cutpoints, tokens below {partition['threshold']:g}, are red. Blue bars: ends of segments "
-        f"(partition {partition['name']}). Above each segment its advantage: the value at its end minus that at its "
-        f"start, each the mean of {chain['rollouts_per_cut']} rollouts; after the last token the value is the reward."
+        f"probable the token; cutpoints, tokens below {partition['threshold']:g}, are red. Blue bars: starts of "
+        f"segments (partition {partition['name']}). Above each segment its advantage: the value at its end minus that "
+        f"at its start, each the mean of {chain['rollouts_per_cut']} rollouts; after the last token the value is the "
+        "reward."
     )
     return captions.with_note(text, settings)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
-from spo.analysis import stats
+from spo.analysis import captions, stats, style
 from spo.analysis.plotting import Axes
 from spo.analysis.slices import Arm
 from spo.errors import UserError
@@ -58,11 +58,13 @@ def draw_series(axes: Axes, arms: tuple[Arm, ...], table: pd.DataFrame, scale: f
         dots = {"ms": 1.8, "mew": 0, "alpha": 0.3, "color": arm.colour}
         axes.plot(seeds["iteration"], scale * seeds["value"], "o", **dots)
         x, y = mean["iteration"], scale * mean["value"]
-        axes.fill_between(x, scale * mean["low"], scale * mean["high"], color=arm.colour, alpha=0.18, lw=0)
-        axes.plot(x, y, color=arm.colour, lw=1.6, zorder=3)
+        if captions.banded(arm):
+            axes.fill_between(x, scale * mean["low"], scale * mean["high"], color=arm.colour, alpha=0.18, lw=0)
+        axes.plot(x, y, color=arm.colour, ls=arm.line, lw=1.6, zorder=3)
         axes.plot(x.iloc[-1], y.iloc[-1], "o", ms=3.2, color=arm.colour, clip_on=False, zorder=4)
     axes.set_xlim(0, 1.02 * max(table["iteration"].max(), 1))
     axes.grid(axis="y")
+    style.whole_numbers(axes.xaxis)
     axes.set_xlabel("iterations")
 
 

@@ -82,6 +82,8 @@ class Arm:
     """Name that readers see, such as `SPO-chain`."""
     colour: str
     """Hex colour; shipped colours are those of Okabe & Ito, which colour-blind readers can tell apart."""
+    line: Literal["solid", "dashed", "dotted", "dashdot"] = "solid"
+    """How its lines are drawn; variants in shades of their method's colour differ in this too."""
     runs: tuple[Run, ...]
     trained: bool = True
     """Whether the runs were trained in this study; false: the base, or a policy that others trained."""

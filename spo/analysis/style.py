@@ -163,8 +163,13 @@ def readable(maximum: float, *, time: bool) -> tuple[float, str]:
 
 def percent_axis(axis: Axis) -> None:
     """Whole numbers along an axis of per cents."""
-    axis.set_major_locator(MaxNLocator(nbins=6, steps=[1, 2, 5, 10]))
+    whole_numbers(axis)
     axis.set_major_formatter("{x:.0f}")
+
+
+def whole_numbers(axis: Axis) -> None:
+    """Ticks at whole numbers alone, none twice, however short the axis is."""
+    axis.set_major_locator(MaxNLocator(nbins=6, steps=[1, 2, 5, 10], integer=True, min_n_ticks=1))
 
 
 def headline(canvas: Canvas, text: str) -> None:

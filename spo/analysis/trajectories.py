@@ -90,7 +90,7 @@ def _key(threshold: float) -> str:
         '<span class="for-probability"><span class="scale probability"></span> improbable to sure</span>'
         '<span class="for-advantage"><span class="scale advantage"></span> made success less to more likely</span>'
         f'<span><span class="t cutpoint">word</span> cutpoint, probability below {threshold:g}</span>'
-        '<span><span class="bar"></span> end of a segment, with the advantage of the next one</span>'
+        '<span><span class="bar"></span> start of a segment, with its advantage</span>'
         "<span>↵ end of a line</span><span>∎ end of the response</span></p>"
     )
 

@@ -14,7 +14,8 @@ from spo.analysis import texts
 class Made(NamedTuple):
     """A finished table: every number, one row each (CSV), the cells as readers see them, and the caption.
 
-    `words` are columns of text, which stand to the left as the first column always does; `bold` are rows, by place.
+    `words` are columns of text, which stand to the left as the first column always does; `lead` is a sentence above the
+    table; `bold` are rows, by place.
     """
 
     numbers: pd.DataFrame
@@ -22,6 +23,7 @@ class Made(NamedTuple):
     caption: str
     words: tuple[str, ...] = ()
     bold: frozenset[int] = frozenset()
+    lead: str = ""
 
 
 def write(name: str, title: str, made: Made, stem: Path) -> None:
@@ -37,6 +39,7 @@ def document(title: str, made: Made) -> dict[str, Any]:
     columns = list(made.cells.columns)
     return {
         "title": title,
+        "lead": made.lead,
         "caption": made.caption,
         "columns": columns,
         "text": [_left(made, column) for column in columns],
@@ -55,6 +58,7 @@ def markdown(title: str, made: Made) -> str:
         [
             f"**{texts.markdown(title)}**",
             "",
+            *([texts.markdown(made.lead, paragraph=True), ""] if made.lead else []),
             lines[0],
             rule,
             *lines[1:],
@@ -78,7 +82,7 @@ def latex(title: str, name: str, made: Made) -> str:
         [
             r"\begin{table}",
             r"\centering",
-            rf"\caption{{{texts.latex(title)}. {texts.latex(made.caption)}}}",
+            rf"\caption{{{texts.latex(title)}. {texts.latex(f'{made.lead} {made.caption}')}}}",
             rf"\label{{tab:{name}}}",
             rf"\begin{{tabular}}{{{columns}}}",
             r"\toprule",

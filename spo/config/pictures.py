@@ -25,6 +25,9 @@ from spo.types import Sampling
 #: Colours of methods that `style` does not name, in order of `methods:` (Okabe & Ito; safe for the colour-blind).
 PALETTE = ("#E69F00", "#56B4E9", "#009E73", "#0072B2", "#D55E00", "#CC79A7", "#F0E442", "#000000")
 GREY = "#7F7F7F"
+#: Of variants without a colour of their own, one after the other: how much of white (or, below 0, of black) is mixed
+#: into the colour of their method, and how their lines are drawn.
+SHADES = ((0.4, "dashed"), (-0.35, "dotted"), (0.2, "dashdot"), (-0.55, "dashed"), (0.55, "dotted"), (-0.2, "dashdot"))
 
 #: What pictures can be made of.
 KINDS = ("score", "graded", "metrics", "timing")
@@ -316,7 +319,7 @@ def _arm(study: Study, experiment: Experiment, method: str) -> slices.Arm:
     return slices.Arm(
         method=method,
         label=own.label,
-        colour=_colour(study, method),
+        **_look(study, method),
         runs=tuple(slices.Run(run=name, seed=seed) for name, seed in policies.items()),
         trained=own.policy is None,
         variant_of=study.methods[own.base].label if own.base is not None else "",
@@ -337,9 +340,32 @@ def _flat(settings: Mapping[str, Any], above: str = "") -> Iterator[tuple[str, s
             yield f"{above}{key}", plain_text(value)
 
 
-def _colour(study: Study, method: str) -> str:
-    named = [name for name in plan.lineage(study, method) if name in study.style.colours]
-    return study.style.colours[named[-1]] if named else PALETTE[list(study.methods).index(method) % len(PALETTE)]
+def _look(study: Study, method: str) -> dict[str, str]:
+    """Return colour and line of a method; a variant without a colour has a shade of its method's, and another line."""
+    owner = _owner(study, method)
+    colour = study.style.colours.get(owner) or PALETTE[list(study.methods).index(owner) % len(PALETTE)]
+    if owner == method:
+        return {"colour": colour}
+    alike = [name for name in study.methods if name != owner and _owner(study, name) == owner]
+    share, line = SHADES[alike.index(method) % len(SHADES)]
+    return {"colour": _shade(colour, share), "line": line}
+
+
+def _owner(study: Study, method: str) -> str:
+    """Return whose colour a method has: the nearest of its bases that has one, else the first of them."""
+    lineage = plan.lineage(study, method)
+    return next((name for name in reversed(lineage) if name in study.style.colours), lineage[0])
+
+
+def _shade(colour: str, share: float) -> str:
+    """Return a hex colour with that share of white, or below 0 of black, mixed in.
+
+    >>> _shade("#0072B2", 0.5), _shade("#0072B2", -0.5)
+    ('#80B9D9', '#003959')
+    """
+    into = 255 if share > 0 else 0
+    parts = (int(colour[place : place + 2], 16) for place in (1, 3, 5))
+    return "#" + "".join(f"{int(part + abs(share) * (into - part) + 0.5):02X}" for part in parts)
 
 
 def _quoted(study: Study, path: KeyPath, method: str, paper: tuple[slices.PaperNumber, ...]) -> slices.Quoted:

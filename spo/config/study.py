@@ -239,7 +239,7 @@ class Style:
     """How figures look; no training run depends on it."""
 
     colours: dict[str, Colour] = field(default_factory=dict)
-    """Hex colour by method, and of `base`; a variant without its own has that of its base method."""
+    """Hex colour by method, and of `base`; a variant without its own has a shade of its base method's."""
     dpi: Annotated[int, Ge(50), Le(600)] = 200
     """Pixels an inch of the PNG."""
 

@@ -371,21 +371,22 @@ def test_the_table_says_each_claim_once_and_judges_every_part(answered, trained)
     assert numbers["claim_verdict"].tolist() == [OPEN, OPEN, OPEN]
     assert numbers["p_holm"].tolist() == pytest.approx(stats.holm(numbers["p_value"].to_numpy()).tolist(), rel=1e-4)
     lines = (answered / "out/c.md").read_text().splitlines()
-    assert lines[2] == (
+    assert lines[2:4] == ["2 claims: 0 replicate, 0 do not, 2 cannot be told.", ""]
+    assert lines[4] == (
         "| claim | replicates? | measured | difference [95 %] | replicates if | part | seeds | n | in | paper |"
     )
-    assert lines[4] == (
+    assert lines[6] == (
         "| A is above B | cannot be told | test accuracy at 256 tokens: A − B | +62.5 [+6.2, +118.8] | "
         "above 0; fails below 3 | replicates | 2 | 4 problems | the one | Fig. 1 |"
     )
-    assert lines[5].startswith("|  |  | last validation accuracies: A − B | +20.0 [−")
-    assert lines[5].endswith("| 2 | 40 problems | the one |  |")
-    assert lines[6].startswith(
+    assert lines[7].startswith("|  |  | last validation accuracies: A − B | +20.0 [−")
+    assert lines[7].endswith("| 2 | 40 problems | the one |  |")
+    assert lines[8].startswith(
         "| A knows better | cannot be told | squared error of advantages: B's − A 1, cost A 1 3.0, B's 0.0 | +0.205 ["
     )
-    assert lines[6].endswith("| 2 | 4 tokens | audit credit | §2 |")
+    assert lines[8].endswith("| 2 | 4 tokens | audit credit | §2 |")
     caption = lines[-1]
-    assert caption.startswith("2 claims: 0 replicate, 0 do not, 2 cannot be told.")
+    assert caption.startswith("A claim replicates if all its parts do")
     assert "3 parts" in caption and caption.endswith("B is new.")
     assert r"p{0.15\textwidth}" in (answered / "out/c.tex").read_text()
 

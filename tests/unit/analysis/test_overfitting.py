@@ -15,7 +15,7 @@ def test_training_and_validation_share_bounds_and_the_last_panel_names_methods(t
     ends = drawn.table[(drawn.table["kind"] == "mean") & (drawn.table["method"] == "grpo")].groupby("field").last()
     said = {axes: [text.get_text() for text in axes.texts] for axes in drawn.canvas.axes}
     assert f"{100 * ends.loc['accuracy', 'value']:.0f} %" in said[training]
-    assert f"GRPO {100 * ends.loc['distinct_responses', 'value']:.0f} %" in said[distinct]
+    assert f"GRPO: {100 * ends.loc['distinct_responses', 'value']:.0f} %" in said[distinct]
     assert "n = 300 validation problems" in drawn.caption
 
 

@@ -118,8 +118,8 @@ def test_a_picture_knows_its_runs_its_numbers_and_its_files(tmp_path: Path) -> N
     assert [run.run for run in bars.study.arms[0].runs] == ["tiny-tales-grpo-s1", "tiny-tales-grpo-s2"]
     assert bars.study.base.runs[0].run == "tiny"
     assert {number.method: number.value for number in bars.paper}["spo_chain"] == 56.7
-    # A variant takes the colour of its base method.
-    assert bars.study.arms[1].colour == bars.study.arms[2].colour == "#0072B2"
+    # A variant takes a shade of its base method's colour: 40 % of white mixed into 00, 72 and B2.
+    assert [(arm.colour, arm.line) for arm in bars.study.arms[1:]] == [("#0072B2", "solid"), ("#66AAD1", "dashed")]
     files = config.reads(found, found.figures["bars"])
     assert "evals/tiny/tales/greedy/score.json" in files
     assert all(path.startswith("evals/") for path in files)
