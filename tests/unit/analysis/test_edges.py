@@ -73,7 +73,7 @@ def test_variants_without_a_colour_differ_from_their_method_and_from_each_other(
         "figures": {"mine": {"draw": "learning_curves", "title": "Mine", "experiment": "mine"}},
     }
     study = config.load([CONFIG / "config.yaml"], changes)
-    arms = config.rehearsed(study, config.NUMBERS).figures["mine"].study.arms
+    arms = config.jobs.Jobs(study).part("rehearse").figures["mine"].study.arms
     assert arms[0].colour == study.style.colours["spo_chain"] and arms[0].line == "solid"
     assert len({arm.colour for arm in arms}) == len({(arm.line) for arm in arms}) == 4
 
