@@ -8,6 +8,7 @@ import signal
 import time
 from dataclasses import replace
 
+import psutil
 import pytest
 import torch
 
@@ -24,7 +25,7 @@ def folder(tmp_path_factory):
 
 
 def in_child(work, kill_after_s: float | None = None) -> bool:
-    """Run `work` in a forked process, killed after `kill_after_s`; True if it ended by itself and well."""
+    """Run `work` in a forked process, killed after that much CPU time; True if it ended by itself and well."""
     child = os.fork()
     if child == 0:
         devnull = os.open(os.devnull, os.O_WRONLY)
@@ -35,11 +36,19 @@ def in_child(work, kill_after_s: float | None = None) -> bool:
             code = 0
         finally:
             os._exit(code)
-    if kill_after_s is not None:
-        time.sleep(kill_after_s)
-        os.kill(child, signal.SIGKILL)
+    while kill_after_s is not None:
+        used = psutil.Process(child).cpu_times()
+        if used.user + used.system >= kill_after_s or psutil.Process(child).status() == psutil.STATUS_ZOMBIE:
+            os.kill(child, signal.SIGKILL)
+            break
+        time.sleep(0.002)
     _, status = os.waitpid(child, 0)
     return status == 0
+
+
+def cpu_s_of_children() -> float:
+    used = os.times()
+    return used.children_user + used.children_system
 
 
 def outcome(state):
@@ -71,9 +80,9 @@ def test_killed_training_ends_in_the_same_bytes(method, folder, tmp_path):
         else:
             tiny.train(replace(tiny.METHODS[method], iterations=8, checkpoint_every=2), folder, state)
 
-    start = time.perf_counter()
+    before = cpu_s_of_children()
     assert in_child(lambda: work(tmp_path / "calm"))
-    duration = time.perf_counter() - start
+    duration = cpu_s_of_children() - before
     moments, kills = random.Random(method), 0
     # Short lives at first, so that many moments are hit before the run is through.
     for attempt in range(40):
@@ -338,12 +347,14 @@ def test_a_second_trainer_waits_and_finds_the_work_done(folder, tmp_path):
     """What happens when the workflow is killed, its jobs live on, and the same command starts them again."""
     tiny.train(tiny.BASE, folder, tmp_path / "calm")
     release, hold = os.pipe()
+    is_locked, lock = os.pipe()
     first = os.fork()
     if first == 0:
         with store.locked(tmp_path / "shared"):
+            os.write(lock, b"x")
             os.read(release, 1)
         os._exit(0)
-    time.sleep(0.3)
+    assert os.read(is_locked, 1) == b"x"
     second = os.fork()
     if second == 0:
         tiny.train(tiny.BASE, folder, tmp_path / "shared")

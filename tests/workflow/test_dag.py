@@ -6,7 +6,6 @@ import dataclasses
 import re
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -85,10 +84,8 @@ def test_reading_a_study_imports_nothing_heavy() -> None:
         "heavy = {'torch', 'transformers', 'datasets', 'tokenizers', 'safetensors', 'pandas', 'scipy', 'matplotlib'};"
         "print(sorted(heavy & set(sys.modules)))"
     )
-    start = time.perf_counter()
     done = subprocess.run([sys.executable, "-c", program], cwd=ROOT, env=environment(), capture_output=True, text=True)
     assert done.stdout.strip() == "[]", done.stderr
-    assert time.perf_counter() - start < 2.0
 
 
 def test_named_targets_are_what_one_would_type(checkout: Checkout) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import gzip
 import json
-import time
 
 import pytest
 
@@ -217,9 +216,7 @@ def test_math_official_accepts_the_reference_solutions(data_folder):
     rows = [
         json.loads(line) for line in gzip.decompress((data_folder / "math/test.jsonl.gz").read_bytes()).splitlines()
     ]
-    started = time.perf_counter()
     wrong = [
         row["answer"] for row in rows if not GRADERS["math_official"].grade(row["answer"], row["solution"]).correct
     ]
-    assert time.perf_counter() - started < 60
     assert wrong == []

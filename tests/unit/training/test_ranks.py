@@ -326,11 +326,10 @@ def test_an_error_of_one_ends_all_with_its_line(wrong, folder, tmp_path):
 
         tiny.train(settings("group"), folder, tmp_path / "state", reward)
 
-    start = time.perf_counter()
     codes = ranked.ended(ranked.fork(work, tmp_path / "processes"))
     assert codes == [2 if rank == wrong else 1 for rank in range(2)]
     lines = [line for line in ranked.said(tmp_path / "processes").splitlines() if "spo" in line]
-    assert lines == ["spo: this one's mistake"] and time.perf_counter() - start < 30
+    assert lines == ["spo: this one's mistake"]
 
 
 def test_a_loss_that_is_not_finite_in_one_process_is_the_error_of_all(folder, tmp_path, monkeypatch):
