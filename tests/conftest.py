@@ -33,3 +33,15 @@ def needs_vllm() -> None:
         if os.environ.get("SPO_REQUIRE_VLLM"):
             pytest.fail("SPO_REQUIRE_VLLM is set, but vLLM is not installed")
         pytest.skip("needs vLLM: make test-vllm")
+
+
+@pytest.fixture(scope="session")
+def needs_compiler() -> None:
+    """Where no C compiler works the test skips; with `$SPO_REQUIRE_COMPILER` it fails."""
+    from spo.policy import compiled
+    from spo.policy.transformer import Geometry
+
+    if compiled.kernels(Geometry(32, 2, 2, 1, 16, 8, 1e4, 1e-6, True, 64)) is None:
+        if os.environ.get("SPO_REQUIRE_COMPILER"):
+            pytest.fail("SPO_REQUIRE_COMPILER is set, but no C compiler works here")
+        pytest.skip("no C compiler works here")

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from spo.policy import forest, transformer
+from spo.policy import finite, forest, transformer
 from spo.policy.saving import save_tensors, write_config
 from spo.policy.tensor_files import read_object
 
@@ -40,7 +40,10 @@ class Critic:
     def values(self, input_ids: Tensor) -> Tensor:
         weight, bias = (self._weights[name] for name in HEAD)
         states, index = self._hidden(input_ids)
-        return F.linear(states.float(), weight, bias).squeeze(-1).index_select(0, index.flatten()).view(index.shape)
+        values = F.linear(states.float(), weight, bias).squeeze(-1).index_select(0, index.flatten()).view(index.shape)
+        with finite.explained(self._weights):
+            finite.check(values.detach(), "a critic's values")
+        return values
 
     def weights(self) -> dict[str, Tensor]:
         return self._weights

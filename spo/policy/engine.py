@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from spo.errors import UserError, short_of_memory
-from spo.policy import compiled, decode, forest, paged, saving, transformer
+from spo.policy import compiled, decode, finite, forest, paged, saving, transformer
 from spo.policy import weights as stored
 from spo.policy.checksum import checksum
 from spo.policy.decode import Row
@@ -87,13 +87,16 @@ class Engine:
         found = forest.forest(forest.contexts(input_ids), self.round_to)
         hidden = transformer.forward_forest(weights, self.geometry, found)
         scaled = transformer.logits(weights, self.geometry, hidden) / temperature
-        return forest.predictions(scaled, found.index, input_ids)
+        logprobs, entropy = forest.predictions(scaled, found.index, input_ids)
+        with finite.explained(self._weights):
+            finite.check(logprobs.detach(), "log-probabilities")
+        return logprobs, entropy
 
     def sample(self, requests: Sequence[Request], sampling: Sampling, batch_rows: int = 512) -> list[list[Sample]]:
         check_prompts(requests, self.geometry.vocabulary_size)
         rows, samples, kernels = plan(requests), [], self._kernels
         remedy = f"lower context_tokens or, of a protocol, batch_rows (now {batch_rows})"
-        with torch.inference_mode(), short_of_memory(remedy):
+        with torch.inference_mode(), short_of_memory(remedy), finite.explained(self._weights):
             if rows and kernels is None:
                 samples = decode.decode(self._weights, self.geometry, rows, sampling, self.end_ids, batch_rows)
             elif rows:

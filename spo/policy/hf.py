@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from spo import seeds
 from spo.errors import Foreign, RunFailure, UserError, short_of_memory
-from spo.policy import forest, forest_hf, loading, saving, transformer
+from spo.policy import finite, forest, forest_hf, loading, saving, transformer
 from spo.policy import head as output
 from spo.policy.critic import Critic
 from spo.policy.model_folder import check_weights
@@ -116,6 +116,8 @@ class HfPolicy:
             found = forest.predictions(out.logits.flatten(0, 1).float() / temperature, index, ids)
         else:
             found = self._predictions(*self.hidden(forest.contexts(ids)), ids, temperature)
+        with finite.explained(self._weights):
+            finite.check(found[0].detach(), "log-probabilities")
         return tuple(numbers.to(input_ids.device) for numbers in found)
 
     def hidden(self, rows: Tensor) -> tuple[Tensor, Tensor]:
@@ -183,6 +185,7 @@ class HfPolicy:
             with (
                 short_of_memory(f"lower memory.sample_rows or, of a protocol, batch_rows (now {size})"),
                 self.present(),
+                finite.explained(self._weights),
             ):
                 samples = self._decode(batch, sampling)
             for (r, s, _), sample in zip(batch, samples, strict=True):

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from spo.errors import UserError
-from spo.policy import transformer
+from spo.policy import finite, transformer
 from spo.policy.compiled import BLOCK_ROWS, PAGE_TOKENS, Batch, Layer, Model
 from spo.policy.pages import Chains, Pool
 from spo.policy.sampling import choose
@@ -90,6 +90,7 @@ class Passes:
         ids, logprobs = np.empty(count, np.int64), np.empty(count, np.float32)
         addresses = (array.ctypes.data for array in (uniform, ids, logprobs))
         self.kernels.draw(logits.data_ptr(), count, words, sampling.temperature, *addresses)
+        finite.check(logprobs)
         return ids, logprobs
 
     def _compute(self, tokens: np.ndarray, positions: np.ndarray, chains: Chains, logits: int | None) -> None:

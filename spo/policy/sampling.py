@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from spo.errors import UserError
+from spo.policy import finite
 from spo.types import Request, Sampling
 
 
@@ -33,7 +34,8 @@ def choose(logits: Tensor, sampling: Sampling, uniform: np.ndarray) -> tuple[Ten
 
     logits (R, V); `uniform` (R) float64 in [0, 1). The draw inverts the cumulative distribution in the order of token
     ids, summed in float64. At temperature 0 the most probable token is taken (the lowest id among equals) and its
-    log-probability is that at temperature 1.
+    log-probability is that at temperature 1. Raises NotFinite if logits of a row are NaN or infinite (a token may have
+    -infinity, and is never drawn).
 
     >>> logits = torch.tensor([[0.0, 1.0, 0.5]])
     >>> ids, logprobs = choose(logits, Sampling(temperature=0.0), np.array([0.5]))
@@ -48,7 +50,9 @@ def choose(logits: Tensor, sampling: Sampling, uniform: np.ndarray) -> tuple[Ten
         cumulative = kept.cumsum(dim=-1, dtype=torch.float64)
         target = torch.from_numpy(uniform).to(logits.device).unsqueeze(-1) * cumulative[:, -1:]
         ids = torch.searchsorted(cumulative, target, right=True).clamp_(max=logits.shape[-1] - 1)
-    return ids.squeeze(-1), mass.gather(-1, ids).squeeze(-1).log()
+    logprobs = mass.gather(-1, ids).squeeze(-1).log()
+    finite.check(logprobs)
+    return ids.squeeze(-1), logprobs
 
 
 def nucleus(mass: Tensor, top_p: float) -> Tensor:

@@ -20,10 +20,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from spo.errors import RunFailure, UserError, short_of_memory
+from spo.policy import finite
 from spo.policy.checksum import checksum
 from spo.policy.hf import HfPolicy
 from spo.policy.sampling import check_prompts
@@ -134,6 +136,9 @@ class VllmPolicy:
             batch = jobs[start : start + size]
             with short_of_memory(_remedy(self.memory)):
                 samples = self._generate(batch, requests, sampling)
+            with finite.explained(self.weights()):
+                for sample in samples:
+                    finite.check(np.array(sample.sampler_logprobs))
             for (r, _), sample in zip(batch, samples, strict=True):
                 out[r].append(sample)
         return out

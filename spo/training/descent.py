@@ -10,7 +10,8 @@ from torch import Tensor
 from torch.nn.utils import clip_grads_with_norm_, get_total_norm
 from torch.optim import AdamW, Muon
 
-from spo.errors import RunFailure
+from spo.policy import finite
+from spo.policy.finite import NotFinite
 from spo.settings import Optimizer
 from spo.training import ranks
 
@@ -55,15 +56,14 @@ class Descent:
     def step(self) -> tuple[float, float]:
         """Clip, update, clear: (gradient norm before clipping, learning rate used).
 
-        Raises RunFailure before anything changes if the norm is not finite.
+        Raises NotFinite before anything changes if the norm is not finite.
         """
         self._collect()
         total = self._norm()
         norm = float(total)
         if not math.isfinite(norm):
-            raise RunFailure(
-                f"gradient norm is {norm} at optimizer step {self.steps}; nothing was updated: lower optimizer.lr"
-            )
+            with finite.explained(self.live):
+                raise NotFinite(f"gradient norm is {norm}")
         clip_grads_with_norm_(self.own.values(), self.settings.max_grad_norm, total)
         factor = schedule(self.settings, self.steps, self.total_steps)
         for part, peak in self.parts:

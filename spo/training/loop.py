@@ -13,6 +13,7 @@ from pathlib import Path
 from spo import store
 from spo.launch import TERMINAL
 from spo.methods.world import Clock
+from spo.policy import finite
 from spo.stopping import stopped, stopped_politely
 from spo.training import checkpoint, ranks
 from spo.training.checkpoint import BEST, Memory, State
@@ -126,7 +127,8 @@ def run(
 
         for iteration in range(done + 1, total + 1):
             clock = Clock()
-            out = iterate(iteration, memory, clock, midway(iteration, pending, memory, clock))
+            with finite.dated(lambda: sum(descent.steps for descent in descents.values())):
+                out = iterate(iteration, memory, clock, midway(iteration, pending, memory, clock))
             memory, pending = out.memory, None
             metrics = _log(state, iteration, out.metrics, counters, clock)
             flags = ranks.anywhere(asked.flags())

@@ -9,12 +9,12 @@ from typing import NamedTuple
 from torch import Tensor
 
 from spo.batching import Batch, collate, micro_batches, spread, take
-from spo.errors import RunFailure
 from spo.losses import LossOut, policy_loss, whiten_and_count, whitened
 from spo.methods import share
 from spo.methods.world import ValueTarget
 from spo.objectives import nll_loss, policy_iteration_loss, preference_loss, value_loss
-from spo.policy import Policy, ValueModel
+from spo.policy import Policy, ValueModel, finite
+from spo.policy.finite import NotFinite
 from spo.prefixes import PADDING_ID
 from spo.settings import Loss, Train
 from spo.training import ranks
@@ -94,7 +94,8 @@ def value_step(
         out.loss.backward()
         _add(sums, out)
     sums = ranks.added(sums)
-    _check_loss(sums["loss"], episodes)
+    with finite.explained(critic.weights()):
+        _check_loss(sums["loss"], episodes)
     descent.step()
     return sums
 
@@ -111,7 +112,8 @@ def _backward(policy: Policy, plan: Plan, episodes: Sequence[Episode]) -> dict[s
         _add(sums, out)
         sums["entropy"] += float((entropy * part.response_mask).sum())
     sums = ranks.added(sums)
-    _check_loss(sums["loss"], episodes)
+    with finite.explained(policy.weights()):
+        _check_loss(sums["loss"], episodes)
     return sums
 
 
@@ -203,4 +205,4 @@ def _add(sums: dict[str, float], out: LossOut) -> None:
 def _check_loss(loss: float, episodes: Sequence[Episode]) -> None:
     if not math.isfinite(loss):
         problems = ", ".join(sorted({episode.problem_id for episode in episodes})[:4])
-        raise RunFailure(f"loss is {loss} (problems {problems}, ...); nothing was updated: lower optimizer.lr")
+        raise NotFinite(f"loss is {loss} (problems {problems}, ...)")

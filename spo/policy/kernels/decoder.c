@@ -188,19 +188,23 @@ void compute(const Model *m, const Batch *b, float *logits) {
 }
 
 /* As `spo.policy.sampling.choose` without a nucleus: ids and their log-probabilities (rows) for `uniform` (rows); the most
-   probable at temperature 0. Writes over the logits, (rows, words) filled up to panels. */
+   probable at temperature 0. The log-probability is NaN if a logit is not finite. Writes over the logits, (rows, words)
+   filled up to panels. */
 void draw(float *logits, int64_t rows, int64_t words, float temperature, const double *uniform, int64_t *ids,
           float *logprobs) {
     const float colder = temperature > 0 ? 1.0f / temperature : 1.0f;
     for (int64_t n = 0; n < rows; n++, logits += UP(words, PANEL)) {
-        float top = -INFINITY;
+        float top = -INFINITY, nothing = 0; /* stays 0 unless a logit is NaN or infinite */
         double total = 0, left;
         int64_t found = 0;
         for (int64_t i = words; i < UP(words, PANEL); i++) logits[i] = -INFINITY;
-#pragma omp simd reduction(max : top)
-        for (int64_t i = 0; i < words; i++) top = logits[i] > top ? logits[i] : top;
+#pragma omp simd reduction(max : top) reduction(+ : nothing)
+        for (int64_t i = 0; i < words; i++) {
+            top = logits[i] > top ? logits[i] : top;
+            nothing += logits[i] * 0.0f;
+        }
         if (temperature == 0)
-            while (logits[found] < top) found++;
+            while (found < words - 1 && logits[found] < top) found++;
         for (int64_t i = 0; i < words; i += LANES) store(logits + i, exponential((load(logits + i) - top) * colder));
 #pragma omp simd reduction(+ : total)
         for (int64_t i = 0; i < words; i++) total += logits[i];
@@ -209,6 +213,6 @@ void draw(float *logits, int64_t rows, int64_t words, float temperature, const d
             while (left >= 0 && found < words - 1) left -= logits[++found];
         }
         ids[n] = found;
-        logprobs[n] = (float)log(logits[found] / total);
+        logprobs[n] = nothing == 0 ? (float)log(logits[found] / total) : NAN;
     }
 }

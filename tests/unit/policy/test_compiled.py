@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import ctypes
+import os
 import platform
+import shutil
+import subprocess
 from dataclasses import replace
 
 import numpy as np
@@ -57,6 +61,8 @@ def weights_of(geo, inner, bias=True):
 
 def kernels(geo):
     found = compiled.kernels(geo)
+    if found is None and os.environ.get("SPO_REQUIRE_COMPILER"):
+        pytest.fail("SPO_REQUIRE_COMPILER is set, but no C compiler works here")
     if found is None:
         pytest.skip("no C compiler works here")
     return found
@@ -172,3 +178,99 @@ def test_a_library_is_compiled_once_for_good(monkeypatch, tmp_path):
     compiled._kernels.cache_clear()
     assert compiled.kernels(geo) is not None
     assert list((tmp_path / "spo").iterdir()) == [made]
+
+
+@pytest.fixture
+def fresh(monkeypatch, tmp_path):
+    """An empty cache folder, and a geometry whose library no other test has loaded."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    geo = replace(GEOMETRIES["laptop"][0], head_size=40)
+    kernels(geo)
+    compiled._kernels.cache_clear()
+    (made,) = (tmp_path / "spo").iterdir()
+    return geo, made
+
+
+def refuse(monkeypatch, refused) -> None:
+    """Loading fails where `refused(path)` is true, as on a file system that is mounted with noexec."""
+    real = ctypes.CDLL
+
+    def load(path):
+        if refused(path):
+            raise OSError(f"{path}: failed to map segment from shared object")
+        return real(path)
+
+    monkeypatch.setattr(ctypes, "CDLL", load)
+
+
+def test_kernels_of_a_user_without_home_or_name_are_compiled_without_a_cache(monkeypatch, fresh):
+    monkeypatch.delenv("XDG_CACHE_HOME")
+
+    def nobody():
+        raise RuntimeError("Could not determine home directory.")
+
+    monkeypatch.setattr(compiled.Path, "home", nobody)
+    assert compiled.kernels(fresh[0]) is not None
+
+
+def test_kernels_are_compiled_elsewhere_if_the_cache_may_not_be_loaded_from(monkeypatch, fresh):
+    geo, made = fresh
+    refuse(monkeypatch, lambda path: str(made.parent) in path)
+    assert compiled.kernels(geo) is not None
+
+
+def test_kernels_are_optional_if_nothing_may_be_loaded(monkeypatch, fresh):
+    refuse(monkeypatch, lambda path: True)
+    assert compiled.kernels(fresh[0]) is None
+    monkeypatch.setenv("SPO_SAMPLER", "compiled")
+    with pytest.raises(UserError, match="what it makes cannot be loaded. Install gcc or clang, set XDG_CACHE_HOME"):
+        compiled.kernels(fresh[0])
+
+
+@pytest.mark.parametrize("share", [0.0, 0.3, 0.6, 0.999])
+def test_a_damaged_library_is_made_anew(fresh, share):
+    geo, made = fresh
+    whole = made.read_bytes()
+    made.unlink()
+    made.write_bytes(whole[: int(share * len(whole))])
+    made.chmod(0o700)
+    assert compiled.kernels(geo) is not None
+    assert len(made.read_bytes()) == len(whole)
+
+
+def test_a_library_without_our_functions_is_made_anew(fresh):
+    geo, made = fresh
+    made.unlink()
+    compiler = next(filter(None, map(shutil.which, compiled.COMPILERS)))
+    subprocess.run([compiler, "-shared", "-x", "c", "-", "-o", str(made)], input=b"int other;", check=True)
+    made.chmod(0o700)
+    assert compiled.kernels(geo) is not None
+
+
+def test_what_others_may_write_to_is_made_anew(monkeypatch, fresh):
+    """Whoever may write to it could have anything run."""
+    geo, made = fresh
+    made.chmod(0o777)
+    made.parent.chmod(0o777)
+    seen = []
+    refuse(monkeypatch, lambda path: seen.append(path))
+    before = made.stat().st_ino
+    assert compiled.kernels(geo) is not None
+    assert str(made) not in seen and made.stat().st_ino != before
+    assert made.stat().st_mode & 0o777 == made.parent.stat().st_mode & 0o777 == 0o700
+
+
+def test_what_belongs_to_another_user_is_not_loaded(monkeypatch, fresh):
+    geo, made = fresh
+    monkeypatch.setattr(os, "getuid", lambda: made.stat().st_uid + 1)
+    seen = []
+    refuse(monkeypatch, lambda path: seen.append(path))
+    assert compiled.kernels(geo) is not None
+    assert not [path for path in seen if str(made.parent) in path]
+
+
+def test_a_cache_that_cannot_be_made_is_done_without(monkeypatch, fresh, tmp_path):
+    geo, _ = fresh
+    (tmp_path / "file").write_text("")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "file"))
+    assert compiled.kernels(geo) is not None
