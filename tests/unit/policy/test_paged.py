@@ -8,7 +8,7 @@ import torch
 
 from spo import seeds
 from spo.errors import UserError
-from spo.policy import BACKENDS, compiled, known, paged, transformer
+from spo.policy import BACKENDS, known, paged
 from spo.policy.paged import Decoding
 from spo.policy.passes import Passes
 from spo.types import Request, Sampling
@@ -18,11 +18,8 @@ SAMPLING = Sampling(temperature=0.8)
 
 
 @pytest.fixture(scope="module")
-def folder(tmp_path_factory):
-    path = tiny.model(tmp_path_factory.mktemp("model"))
-    if compiled.kernels(transformer.geometry(path)) is None:
-        pytest.skip("no C compiler works here")
-    return path
+def folder(tmp_path_factory, needs_compiler):
+    return tiny.model(tmp_path_factory.mktemp("model"))
 
 
 @pytest.fixture
