@@ -26,12 +26,18 @@ READS = {
 #: Methods with an objective of their own, by `credit.kind`.
 OWN_OBJECTIVE = {"accepted": "nll", "pairs": "preference"}
 
+#: Lowest temperature of training: logits of hundreds, divided by less, leave float32.
+COLDEST = 1e-6
+
 Found = Iterator[Mistake]
 
 
 def check_train(where: Callable[..., KeyPath], train: Train) -> Found:
     """Yield what cannot work in complete training settings; `where` gives the path of a key."""
     yield from check_credit(where("credit"), train.credit)
+    if train.sampling.temperature < COLDEST:
+        problem = f"{train.sampling.temperature:g}, but training takes the logarithm of what it samples. Take 0.6, say"
+        yield Mistake(where("sampling", "temperature"), problem)
     if train.context_tokens < 2:
         yield Mistake(where("context_tokens"), f"{train.context_tokens}, but a prompt and a response take 2 or more")
     if train.stop_at is not None and train.stop_at > train.iterations:

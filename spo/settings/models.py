@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 
 from annotated_types import MinLen
 
-from spo.settings.base import Above, AtLeast0, Count, Positive, Share, settings
+from spo.settings.base import Above, AtLeast0, Count, Decay, Positive, Seed, Share, settings
 
 
 @settings
@@ -28,7 +28,7 @@ class Dataset:
     """Local folder with the files of this dataset; environment variables are expanded. Empty: the hub."""
     revision: str | None = None
     """Hub revision (commit) to pin."""
-    seed: int = 0
+    seed: Seed = 0
     """Seed of generated problems, or of the train/validation split of given ones."""
     train: Positive | None = None
     """Problems for RL; empty: all there are."""
@@ -87,9 +87,9 @@ class Optimizer:
     muon_lr: Above | None = None
     """Peak learning rate of Muon for the matrices inside the layers, AdamW doing the rest; empty: AdamW for all. Small
     models learn from scratch in a third of the steps."""
-    beta1: Share = 0.9
+    beta1: Decay = 0.9
     """Decay of the mean of gradients."""
-    beta2: Share = 0.999
+    beta2: Decay = 0.999
     """Decay of the mean of squared gradients."""
     eps: Above = 1e-8
     """Added to the root of the mean square."""
@@ -119,7 +119,7 @@ class Sft:
     """Demonstrations an optimizer step."""
     optimizer: Optimizer = Optimizer(lr=2e-3, beta2=0.98, schedule="cosine")
     """Its defaults here differ from those of RL."""
-    seed: int = 0
+    seed: Seed = 0
     """Seed of the initial weights and of the order of demonstrations."""
     log_every_steps: Positive = 50
     """Steps of one row of metrics."""

@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 
 from annotated_types import Gt, Le, MinLen
 
-from spo.settings.base import Above, AtLeast0, Count, Positive, Share, settings
+from spo.settings.base import Above, AtLeast0, Count, Positive, Seed, Share, settings
 from spo.settings.methods import Chain, Credit, Tree
 from spo.settings.models import Model, Optimizer, Sft
 from spo.types import Sampling
@@ -133,7 +133,7 @@ class Train:
     processor that has it, and is float32 elsewhere."""
     memory: Memory = Memory()
     """Where the model of backend `hf` or `vllm` is, and how it fits."""
-    seed: int = 1
+    seed: Seed = 1
     """Set by `experiments.{name}.seeds`, and nowhere else."""
     stage: Count = 0
     """Runs that this one continues, one after the other; set by `methods.{name}.start`, and nowhere else. Each draws
@@ -179,7 +179,7 @@ class Protocol:
     """How responses are drawn."""
     samples_per_problem: Positive = 1
     """Responses to a problem; accuracy is their mean."""
-    seed: int = 0
+    seed: Seed = 0
     """Seed of sampled protocols."""
     max_response_tokens: Positive | None = None
     """Longest response, whatever the context; empty: what the prompt leaves of the context. A response that this limit

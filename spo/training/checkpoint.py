@@ -13,7 +13,7 @@ import json
 import os
 import shutil
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from itertools import chain
 from pathlib import Path
@@ -77,7 +77,23 @@ def claim(folder: Path, fingerprint: Mapping[str, object]) -> None:
     if differing:
         shown = ", ".join(f"{name} (was {old.get(name)}, now {new.get(name)})" for name in differing[:4])
         more = f" and {len(differing) - 4} more" if len(differing) > 4 else ""
-        raise UserError(f"{folder}: state of another configuration: {shown}{more}; remove the folder to start anew")
+        remedy = _remedy(differing, old.get("sampler"))
+        raise UserError(f"{folder}: state of another configuration: {shown}{more}; {remedy}")
+
+
+def _remedy(differing: Sequence[str], sampler: object) -> str:
+    """Say what makes a state folder fit again, whose sampler was `sampler`, or None for PyTorch alone.
+
+    >>> _remedy(["sampler"], None)
+    'set SPO_SAMPLER=plain to go on with the same sampler'
+    >>> _remedy(["train.iterations"], None)
+    'remove the folder to start anew'
+    """
+    if list(differing) != ["sampler"]:
+        return "remove the folder to start anew"
+    if sampler is None:
+        return "set SPO_SAMPLER=plain to go on with the same sampler"
+    return "install a C compiler (gcc or clang), or unset SPO_SAMPLER, to go on with the same sampler"
 
 
 def save(folder: Path, state: State) -> None:

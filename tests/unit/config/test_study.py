@@ -495,3 +495,29 @@ def test_chat_that_cannot_be_is_refused(tmp_path: Path, changes: dict, expected:
     with pytest.raises(UserError) as refused:
         study(tmp_path, changes)
     assert expected in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [("beta1", 1.0), ("beta2", 1.0), ("beta2", -0.1)],
+)
+def test_load_refuses_decays_that_no_optimizer_takes(tmp_path: Path, key: str, value: float) -> None:
+    """torch.optim.AdamW: Invalid beta parameter; 1 would forget nothing and learn nothing."""
+    with pytest.raises(UserError, match=f"training.optimizer.{key}"):
+        study(tmp_path, {"training": {"optimizer": {key: value}}})
+
+
+@pytest.mark.parametrize("temperature", [0, 1e-30])
+def test_load_refuses_training_without_temperature(tmp_path: Path, temperature: float) -> None:
+    """Greedy evaluation is fine; training divides logits by it."""
+    sampling = {"sampling": {"temperature": temperature}}
+    with pytest.raises(UserError, match="training.sampling.temperature: 0|training.sampling.temperature: 1e-30"):
+        study(tmp_path, {"training": sampling})
+    with pytest.raises(UserError, match="sampling.temperature"):
+        study(tmp_path, {"methods": {"chain.int2": {"train": sampling}}})
+    study(tmp_path, {"protocols": {"greedy": {"sampling": {"temperature": 0}}}})
+
+
+def test_load_refuses_seeds_that_no_generator_takes(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="models.tiny.sft.seed"):
+        study(tmp_path, {"models": {"tiny": {"sft": {"dataset": "tales", "seed": 2**70}}}})
