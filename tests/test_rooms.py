@@ -15,6 +15,7 @@ GROUND = (
     "spo",
     "spo.types",
     "spo.errors",
+    "spo.finite",
     "spo.seeds",
     "spo.locks",
     "spo.store",
@@ -145,6 +146,7 @@ HEAVY_AT_TOP = (
 LIGHT = (
     "spo.types",
     "spo.errors",
+    "spo.finite",
     "spo.seeds",
     "spo.store",
     "spo.settings",

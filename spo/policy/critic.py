@@ -9,7 +9,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from spo.policy import finite, forest, transformer
+from spo import finite
+from spo.policy import forest, transformer
 from spo.policy.saving import save_tensors, write_config
 from spo.policy.tensor_files import read_object
 

@@ -14,8 +14,9 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from spo import finite
 from spo.errors import UserError, short_of_memory
-from spo.policy import compiled, decode, finite, forest, paged, saving, transformer
+from spo.policy import compiled, decode, forest, paged, saving, transformer
 from spo.policy import weights as stored
 from spo.policy.checksum import checksum
 from spo.policy.decode import Row

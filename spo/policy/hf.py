@@ -12,9 +12,9 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from spo import seeds
+from spo import finite, seeds
 from spo.errors import Foreign, RunFailure, UserError, short_of_memory
-from spo.policy import finite, forest, forest_hf, loading, saving, transformer
+from spo.policy import forest, forest_hf, loading, saving, transformer
 from spo.policy import head as output
 from spo.policy.critic import Critic
 from spo.policy.model_folder import check_weights

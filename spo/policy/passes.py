@@ -8,8 +8,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from spo import finite
 from spo.errors import UserError
-from spo.policy import finite, transformer
+from spo.policy import transformer
 from spo.policy.compiled import BLOCK_ROWS, PAGE_TOKENS, Batch, Layer, Model
 from spo.policy.pages import Chains, Pool
 from spo.policy.sampling import choose

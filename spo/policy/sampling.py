@@ -8,8 +8,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from spo import finite
 from spo.errors import UserError
-from spo.policy import finite
 from spo.types import Request, Sampling
 
 

@@ -24,8 +24,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from spo import finite
 from spo.errors import RunFailure, UserError, short_of_memory
-from spo.policy import finite
 from spo.policy.checksum import checksum
 from spo.policy.hf import HfPolicy
 from spo.policy.sampling import check_prompts

@@ -10,8 +10,8 @@ from torch import Tensor
 from torch.nn.utils import clip_grads_with_norm_, get_total_norm
 from torch.optim import AdamW, Muon
 
-from spo.policy import finite
-from spo.policy.finite import NotFinite
+from spo import finite
+from spo.finite import NotFinite
 from spo.settings import Optimizer
 from spo.training import ranks
 

@@ -10,10 +10,9 @@ from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 
-from spo import store
+from spo import finite, store
 from spo.launch import TERMINAL
 from spo.methods.world import Clock
-from spo.policy import finite
 from spo.stopping import stopped, stopped_politely
 from spo.training import checkpoint, ranks
 from spo.training.checkpoint import BEST, Memory, State

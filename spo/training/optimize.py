@@ -8,13 +8,14 @@ from typing import NamedTuple
 
 from torch import Tensor
 
+from spo import finite
 from spo.batching import Batch, collate, micro_batches, spread, take
+from spo.finite import NotFinite
 from spo.losses import LossOut, policy_loss, whiten_and_count, whitened
 from spo.methods import share
 from spo.methods.world import ValueTarget
 from spo.objectives import nll_loss, policy_iteration_loss, preference_loss, value_loss
-from spo.policy import Policy, ValueModel, finite
-from spo.policy.finite import NotFinite
+from spo.policy import Policy, ValueModel
 from spo.prefixes import PADDING_ID
 from spo.settings import Loss, Train
 from spo.training import ranks

@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 import torch
 
+from spo import finite
 from spo.errors import RunFailure
-from spo.policy import BACKENDS, CRITICS, compiled, finite
+from spo.policy import BACKENDS, CRITICS, compiled
 from spo.policy import tokenizer as tokenizers
 from spo.policy.passes import Passes
 from spo.policy.sampling import choose

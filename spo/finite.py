@@ -4,13 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from typing import Any
 
 from spo.errors import RunFailure
-
-if TYPE_CHECKING:
-    import numpy as np
-    import torch
 
 _NAMED = 2
 
@@ -23,16 +19,16 @@ class NotFinite(RunFailure):
         self.problem = problem
 
 
-def check(numbers: torch.Tensor | np.ndarray, name: str = "logits") -> None:
-    """Raise NotFinite if one of `numbers`, which come from `name`, is NaN or infinite."""
+def check(numbers: Any, name: str = "logits") -> None:
+    """Raise NotFinite if one of `numbers` (a tensor or an array), which are `name`, is NaN or infinite."""
     # A sum is one pass and one number to fetch from a GPU; finite log-probabilities do not add up to infinity.
     if not abs(float(numbers.sum())) < float("inf"):
         raise NotFinite(f"{name} are not finite")
 
 
 @contextmanager
-def explained(weights: Mapping[str, torch.Tensor]) -> Iterator[None]:
-    """Say of a NotFinite raised inside whether `weights` are finite, and what to do if the model came so."""
+def explained(weights: Mapping[str, Any]) -> Iterator[None]:
+    """Say of a NotFinite raised inside whether `weights` (tensors by name) are finite, and what to do."""
     try:
         yield
     except NotFinite as error:
