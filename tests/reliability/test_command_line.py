@@ -91,7 +91,8 @@ def test_a_missing_model_is_one_line(study):
     shutil.rmtree(study / "model")
     (study / "model").mkdir()
     code, error, _ = train(study, tiny.BASE)
-    assert (code, error) == (2, "spo: model/config.json: no such file: model is not a model folder\n")
+    said = "models.tiny.path: model/config.json: no such file: model is not a model folder"
+    assert (code, error) == (2, f"spo: {study}/study.yaml:1: {said}\n")
 
 
 def test_a_model_that_the_hub_does_not_give_is_one_line(study):
@@ -106,20 +107,21 @@ def test_a_model_that_the_hub_does_not_give_is_one_line(study):
 def test_a_context_beyond_the_model_is_one_line(study):
     code, error, _ = train(study, replace(tiny.BASE, context_tokens=65))
     assert (code, error.count("\n")) == (2, 1)
-    assert "context_tokens: 65, but" in error and "max_position_embeddings 64" in error
+    assert "study.yaml:1: training.context_tokens: 65, but max_position_embeddings of models.tiny is 64" in error
 
 
 def test_a_context_beyond_the_model_is_one_line_in_evaluation_too(study):
     tiny.study(study, experiments={"e": {"contexts": [20, 65]}})
     code, error, _ = spo("generate", "tiny/digits/greedy", "--config", "study.yaml", at=study)
     assert (code, error.count("\n")) == (2, 1)
-    assert "contexts: 65, but" in error and "max_position_embeddings 64" in error
+    assert "study.yaml:1: experiments.e.contexts: 65, but max_position_embeddings of models.tiny is 64" in error
     assert not (study / "results/evals").exists() and not (study / "results/state").exists()
 
 
 def test_prompts_without_room_are_one_line(study):
     code, error, _ = train(study, replace(tiny.BASE, max_prompt_tokens=2))
-    assert (code, error.count("\n")) == (2, 1) and "no training problem has a prompt of at most 2 tokens" in error
+    said = "study.yaml:1: training.max_prompt_tokens: 2, but the shortest prompt of digits has 7 tokens"
+    assert (code, error.count("\n")) == (2, 1) and said in error
 
 
 def test_demonstrations_without_room_are_one_line(study, tmp_path):

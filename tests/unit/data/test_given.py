@@ -263,7 +263,7 @@ def test_each_hub_out_of_reach_is_one_line(monkeypatch, source, hub):
 
 
 def test_real_gsm8k_has_the_papers_splits(data_folder):
-    splits = DATASETS["gsm8k"](gsm8k(data_folder / "gsm8k", validation=373, demonstrations=10_000), "gsm8k")
+    splits = DATASETS["gsm8k"](gsm8k(data_folder / "gsm8k", validation=373, demonstrations=7100), "gsm8k")
     assert [len(items) for items in splits.problems().values()] == [7100, 373, 1319]
     assert (splits.notes["dropped_train_rows"], splits.notes["rows_without_answer"]) == (0, 0)
     assert sum("," in problem.answer for problem in splits.test) == 14
@@ -272,7 +272,7 @@ def test_real_gsm8k_has_the_papers_splits(data_folder):
 
 
 def test_real_math_has_the_papers_splits_less_four_rows(data_folder):
-    splits = DATASETS["math"](math(data_folder, validation=500, demonstrations=20_000), "math")
+    splits = DATASETS["math"](math(data_folder, validation=500, demonstrations=11_496), "math")
     # 12,500 rows = 12,000 of the PRM800K split + MATH-500. Of the former two have an empty box, and two differ from an
     # earlier question in white space alone: 12,000 - 2 - 2 - 500 for validation.
     assert [len(items) for items in splits.problems().values()] == [11_496, 500, 500]
