@@ -19,7 +19,7 @@ from spo.config.settings_columns import settings_columns
 from spo.config.study import Evidence, Experiment, Figure, Study, Table
 from spo.config.validate import plain_text, unknown
 from spo.paths import Paths
-from spo.settings import Train, changed
+from spo.settings import Train, binding, changed
 from spo.types import Sampling
 
 #: Colours of methods that `style` does not name, in order of `methods:` (Okabe & Ito; safe for the colour-blind).
@@ -166,13 +166,15 @@ def _study_digest(study: Study) -> str:
         rates=Rates(),
         files=(),
         training={},
+        models={name: binding(model) for name, model in study.models.items()},
+        protocols={name: binding(protocol) for name, protocol in study.protocols.items()},
         methods={name: dataclasses.replace(method, train={}) for name, method in study.methods.items()},
         experiments={
             name: dataclasses.replace(experiment, train={}, overrides={})
             for name, experiment in study.experiments.items()
         },
     )
-    return digest(changed(plain), changed(plan.runs(study)))
+    return digest(changed(plain), {name: changed(binding(run.train)) for name, run in plan.runs(study).items()})
 
 
 def _command(study: Study) -> str:

@@ -13,6 +13,7 @@ from pydantic import TypeAdapter
 
 from spo.config.study import Study
 from spo.settings import Train
+from spo.settings.base import SETTINGS
 
 BEGIN, END = "<!-- keys: written by `python -m spo.config.reference` -->", "<!-- end of keys -->"
 
@@ -59,6 +60,8 @@ SECTIONS = (
 
 def schema() -> dict[str, Any]:
     """JSON schema of a config file or overlay: nothing is required, since only the files together must be complete."""
+    for cls in SETTINGS:
+        cls.__pydantic_config__ = cls.__pydantic_config__ | {"use_attribute_docstrings": True}
     document = _complete_schema()
     _relax(document)
     return {"$schema": "https://json-schema.org/draft/2020-12/schema", **document}

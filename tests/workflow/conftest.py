@@ -107,15 +107,21 @@ def finished_study(tmp_path_factory: pytest.TempPathFactory) -> Checkout:
     """A copy in which Snakemake believes that the whole laptop study is done: every output is there, as a stand-in of a
     few bytes, and recorded with the parameters of today's config. Tests copy it before they change anything."""
     study = copy_to(tmp_path_factory.mktemp("finished") / "checkout")
-    summary = study.snakemake("--summary")
+    finish(study)
+    return study
+
+
+def finish(study: Checkout, *arguments: str) -> None:
+    """Make Snakemake believe that a study is done: write stand-ins of all outputs and record today's parameters."""
+    summary = study.snakemake("--summary", *arguments)
     assert summary.code == 0, summary.text
     for line in summary.out.splitlines()[1:]:
         path = study.folder / line.split("\t")[0]
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text("stand-in\n", encoding="utf-8")
-    touched = study.snakemake("--touch", "--forceall", "--cores", "1")
+    (study.folder / "results/config.json").write_text("{}", encoding="utf-8")
+    touched = study.snakemake("--touch", "--forceall", "--cores", "1", *arguments)
     assert touched.code == 0, touched.text
-    return study
 
 
 @pytest.fixture

@@ -21,6 +21,8 @@ from spo import locks, store
 from spo.errors import RunFailure, UserError
 from spo.paths import MODEL_FILES, SPLITS
 
+# Snakemake imports pandas, if it is there, to compare parameters that may be data frames. Ours are text.
+sys.modules.setdefault("pandas", None)
 # `.venv/bin/snakemake` finds its own Python also where the environment is not activated.
 os.environ.update(PATH=os.pathsep.join([os.path.dirname(sys.executable), os.environ.get("PATH", os.defpath)]))
 # Jobs search no module in the folder where Snakemake runs, and take the package of this checkout.
@@ -50,6 +52,21 @@ def read_study():
         return tree, study
     except UserError as error:
         print(error, file=sys.stderr)
+        sys.exit(2)
+
+
+def refuse_results_of_earlier_versions():
+    """End in one line if nothing says which settings made the runs that are here: Snakemake would train them again."""
+    if (
+        workflow.is_main_process
+        and not Path(PATHS.last_config).exists()
+        and any(Path(PATHS.run("")).glob("*/metrics.jsonl"))
+    ):
+        print(
+            f"config: results: {STUDY.results} has runs of an earlier version, which this one cannot go on with. Move that "
+            "folder away, or give this study another one.",
+            file=sys.stderr,
+        )
         sys.exit(2)
 
 
@@ -112,6 +129,7 @@ TEXT, DIGEST = desk.written(TREE)
 JOBS = desk.jobs.Jobs(STUDY)
 PATHS = JOBS.paths
 CONFIG = PATHS.config(DIGEST)
+refuse_results_of_earlier_versions()
 ALIVE = join_the_living()
 FIGURES, TABLES = list(STUDY.figures), list(STUDY.tables)
 RUNS, EVALUATIONS = JOBS.runs, JOBS.evaluations
