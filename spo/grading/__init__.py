@@ -29,7 +29,7 @@ GRADERS: dict[str, Grader] = {
     "gsm8k_official": Grader("gsm8k_official", 2, conclusion.gsm8k_official),
     "math": Grader("math", 3, mathematics.mathematics),
     "math_verify": Grader("math_verify", 1, library.math_verify),
-    "math_official": Grader("math_official", 3, official.math_official),
+    "math_official": Grader("math_official", 4, official.math_official),
     "aime": Grader("aime", 3, mathematics.aime),
     "knights": Grader("knights", 3, knights.knights),
 }

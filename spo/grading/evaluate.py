@@ -21,6 +21,8 @@ _GREATEST_LOG2 = 100_000  # of the size of an inexact one
 _POINTS = ((1.37, 2.71, 0.83, 3.19, 1.91), (0.57, 1.13, 2.39, 4.73, 0.31), (3.41, 0.29, 1.67, 0.71, 2.17),
            (-1.43, 0.61, -2.29, 1.77, -0.47), (0.67, -1.59, 0.37, -2.83, 1.21))  # fmt: skip
 _NEGATIVE_FROM = 3
+_MOST_NAMES = 25  # of complex variables
+_FACTORS = (1, -7, 17, 23, mpmath.mpc(0, 5))  # of the points, for values on both sides and far from 0
 _GREATEST_ARGUMENT = 2000  # of a factorial and the like
 _CONTINUED = {"factorial": mpmath.factorial, "binom": mpmath.binomial}  # as a variable has no whole value here
 _FUNCTIONS = {
@@ -37,10 +39,11 @@ class NoValue(ValueError):
     """The expression has no value here: division by zero, an unknown function, a number too large to compute."""
 
 
-def same(first: tuple, second: tuple, ratio: bool = False) -> bool:
+def same(first: tuple, second: tuple, ratio: bool = False, complex_variables: bool = False) -> bool:
     """Whether two trees of `parse` agree at every point; with `ratio`, whether one is a constant times the other.
 
-    Raises NoValue where neither can be evaluated at enough points.
+    With `complex_variables` roots and logarithms are principal values, so that sqrt(x^2) is not x. Raises NoValue where
+    neither can be evaluated at enough points.
 
     >>> same(("^", ("number", "8"), ("/", ("number", "1"), ("number", "2"))),
     ...      ("*", ("number", "2"), ("^", ("number", "2"), ("/", ("number", "1"), ("number", "2")))))
@@ -48,14 +51,17 @@ def same(first: tuple, second: tuple, ratio: bool = False) -> bool:
     """
     with mpmath.workdps(DIGITS):
         names = sorted({*_variables(first), *_variables(second)})
-        if len(names) > len(_POINTS[0]):
+        if len(names) > (_MOST_NAMES if complex_variables else len(_POINTS[0])):
             raise NoValue("too many variables")
         # A root of a negative number has no agreed branch: expressions with roots are compared where all is positive.
-        rooted = _has_roots(first) or _has_roots(second)
+        rooted = not complex_variables and (_has_roots(first) or _has_roots(second))
         points = _POINTS[: _NEGATIVE_FROM if rooted else None] if names else _POINTS[:1]
         pairs = []
-        for point in points:
-            values = {name: Fraction(str(number)) for name, number in zip(names, point[: len(names)], strict=True)}
+        for point, factor in zip(points, _FACTORS, strict=False):
+            values: dict[str, Value] = dict(zip(names, map(Fraction, map(str, point)), strict=False))
+            if complex_variables:
+                parts = [(point[n % 5], point[(n + 1) % 5] + n // 5) for n in range(len(names))]
+                values = {name: factor * mpmath.mpc(*part) for name, part in zip(names, parts, strict=True)}
             pairs.append((_value(first, values), _value(second, values)))
         if not ratio:
             return all(_equal(a, b) for a, b in pairs)
@@ -75,17 +81,19 @@ def rounds_to(first: tuple, decimal: str) -> bool:
         return bool(abs(_inexact(value) - mpmath.mpf(decimal)) <= mpmath.mpf(10) ** -len(decimal.partition(".")[2]) / 2)
 
 
-def close(first: tuple, second: tuple, tolerance: str = "0.001") -> bool:
-    """Whether two real constants differ by at most `tolerance`, or by a billionth of the larger one.
+def close(first: tuple, second: tuple) -> bool:
+    """Whether two real constants, rounded to doubles, differ by at most 0.001, or by a billionth of the larger one.
+
+    The bound is the official one: of two numbers just 0.001 apart rounding decides.
 
     >>> close(("^", ("number", "2"), ("/", ("number", "1"), ("number", "2"))), ("number", "1.414"))
     True
     """
     with mpmath.workdps(DIGITS):
-        a, b = _inexact(_value(first, {})), _inexact(_value(second, {}))
-        if isinstance(a, mpmath.mpc) or isinstance(b, mpmath.mpc):
+        a, b = (mpmath.mpmathify(_inexact(_value(tree, {}))) for tree in (first, second))
+        if a.imag or b.imag:
             raise NoValue("a complex number has no place on the line")
-        return bool(abs(a - b) <= max(mpmath.mpf(tolerance), max(abs(a), abs(b)) * mpmath.mpf("1e-9")))
+        return math.isclose(float(a.real), float(b.real), abs_tol=1e-3)
 
 
 def _equal(a: Value, b: Value) -> bool:
@@ -97,7 +105,7 @@ def _equal(a: Value, b: Value) -> bool:
     return bool(abs(a - b) <= _AGREES * max(abs(a), abs(b), _AGREES))
 
 
-def _value(tree: tuple, values: dict[str, Fraction], degrees: bool = False) -> Value:
+def _value(tree: tuple, values: dict[str, Value], degrees: bool = False) -> Value:
     """`degrees`: the degree sign here counts as pi/180, as it does inside a trigonometric function."""
     kind = tree[0]
     if kind == "number":
@@ -172,11 +180,12 @@ def _called(name: str, arguments: list[Value]) -> Value:
 
 
 def _whole_number_function(name: str, arguments: list[Value]) -> Value:
-    if not all(isinstance(a, Fraction) and abs(a) <= _GREATEST_ARGUMENT for a in arguments):
+    if any(abs(a) > _GREATEST_ARGUMENT for a in arguments):
         raise NoValue(f"{name} of no small numbers")
-    if name in _CONTINUED and any(a.denominator > 1 for a in arguments):
+    exact = all(isinstance(a, Fraction) for a in arguments)
+    if name in _CONTINUED and (not exact or any(a.denominator > 1 for a in arguments)):
         return _CONTINUED[name](*map(_inexact, arguments))
-    if not all(a.denominator == 1 and a >= 0 for a in arguments):
+    if not exact or not all(a.denominator == 1 and a >= 0 for a in arguments):
         raise NoValue(f"{name} of no whole numbers")
     numbers = [int(argument) for argument in arguments]
     functions = {"factorial": math.factorial, "binom": math.comb, "gcd": math.gcd, "lcm": math.lcm}

@@ -23,34 +23,24 @@ _BRACKETS = frozenset("()[]")
 _BRACKETED = re.compile(r"[(\[].+[)\]]", re.DOTALL)
 _MATRIX = re.compile(r"\\begin\{[pb]matrix\}(?P<rows>.*)\\end\{[pb]matrix\}", re.DOTALL)
 _LONGEST_LABEL = 2  # characters before `=` that are no part of the answer
-#: text that is dropped wherever it stands, before units and signs are looked at
-_FIRST_DROPPED = (r"\left", r"\right")
-#: (pattern, replacement) in this order; each is applied everywhere, and blanks at the ends are removed
-_REWRITTEN = [
-    (re.compile(pattern), replacement)
-    for pattern, replacement in (
-        (r"\^\{\\circ\}|\^\\circ", ""),
-        (r"\{[cm]?m\}(?:\^[23])?", ""),
-        (r"p\.m\.$", ""),
-        (r"(\d)\s*t$", r"\1"),
-        (r"\\?\$|x\\in", ""),
-        (r"\\%", "%"),
-        (r"([ {])\.", r"\g<1>0."),
-        (r"\\cdot", ""),
-        (r"infinity", r"\\infty"),
-        (r"^((?!.*\\infty).*)$", lambda match: match[1].replace("inf", r"\infty")),
-        (r"\\mathbf|\\mathrm|\\mbox\{.*?\}", ""),
-        (r"^([^i]*j[^i]*)$", lambda match: match[1].replace("j", "i")),
-        (r"(\d)\.0+(?=\D|$)", r"\1"),
-        (r"^\.", "0."),
-        (r"\\(sqrt|tan)(-?[0-9.a-zA-Z]+)", r"\\\1{\2}"),
-        (r"\\(sqrt|tan)\s+(\w+)$", r"\\\1{\2}"),
-        (r" ", ""),
-        (r"\\frac(?!\{)(.)(\{)", r"\\frac{\1}\2"),
-        (r"\\frac(?!\{)(.)(.)", r"\\frac{\1}{\2}"),
-    )
-]
-_RATIO = re.compile(r"(-?(?:0|[1-9]\d*)|[^/]*sqrt[^/]*)/(-?(?:0|[1-9]\d*)|[^/]*sqrt[^/]*)")
+#: (pattern, replacement), applied everywhere in this order; after each of the units blanks at the ends go too
+_UNITS = (
+    *((r"\^\{\\circ\}", ""), (r"\^\\circ", ""), (r"\{[cm]?m\}(?:\^[23])?", "")),
+    *((r"p\.m\.$", ""), (r"(\d)\s*t$", r"\1")),
+)
+_SIGNS = (
+    *((r"\\\$", ""), (r"\$", ""), (r"x\\in", ""), (r"\\%", "%"), (r"\\%", "%")),
+    *((r" \.", " 0."), (r"\{\.", "{0."), (r"\\cdot", ""), (r"infinity", r"\\infty")),
+)
+_FONTS = ((r"\+\\inity", r"\\infty"), (r"\\mathbf", ""), (r"\\mathrm", ""), (r"\\mbox\{.*?\}", ""))
+_NUMBERS = ((r"(\d+)\.0+([^\d])", r"\1\2"), (r"(\d+)\.0+$", r"\1"), (r"^\.", "0."))
+_BRACES = tuple(
+    (rf"\\{name}{pattern}", rf"\\{name}{{\1}}")
+    for name in ("sqrt", "tan")
+    for pattern in (r"(-?[0-9.a-zA-Z]+)", r"\s+(\w+)$")
+)
+_WHOLE = r"0|-?[1-9][0-9]*"
+_RATIO = re.compile(rf"({_WHOLE}|[^/]*sqrt[^/]*)/({_WHOLE}|[^/]*sqrt[^/]*)")
 
 
 def math_official(answer: str, response: str) -> Verdict:
@@ -60,9 +50,10 @@ def math_official(answer: str, response: str) -> Verdict:
     last "he answer is", else the last number; text with an unclosed box and nothing else states nothing. Numbers are
     equal within 1e-3, also as per cent. Of several answers the order does not count; brackets of intervals do not
     either. Two `####` make it `several conclusions`, for which `spo.grading.reward` gives -2.
-    Deviation: the question and the reference solution are not at hand. The reference is one answer; where it has
-    commas outside brackets, the question is taken to ask for answers "separated by commas". What the published code
-    asks of sympy, which would run the text, a worker evaluates.
+    Deviation: the question and the reference solution are not at hand. The reference is one answer, where several
+    boxes of a solution officially are several; where it has commas outside brackets and braces, the question is taken
+    to ask for answers "separated by commas". What the published code asks of sympy, which would run the text, a worker
+    evaluates.
 
     >>> math_official("0.333", r"\boxed{\frac13}").correct, math_official("50", r"\boxed{0.5}").correct
     (True, True)
@@ -71,7 +62,7 @@ def math_official(answer: str, response: str) -> Verdict:
     """
     if response.count(MARK) > 1:
         return Verdict(False, shown(response.rpartition(MARK)[2].strip()), SEVERAL)
-    separated = _is_list(normal(answer))
+    separated = _is_list(answer)
     stated = list(dict.fromkeys(_split(_stated(response), separated)))
     if not stated:
         return Verdict(False, None, MISSING)
@@ -128,10 +119,16 @@ def _split(texts: Sequence[str], separated: bool) -> list[str]:
 
 
 def _is_list(reference: str) -> bool:
-    """Whether a reference has commas that separate answers."""
-    return "," in reference and not (
-        _BRACKETS & set(reference) or _AND.search(reference) or _THOUSANDS.fullmatch(reference)
-    )
+    """Whether a reference has commas that separate answers: not within brackets or braces, nor in one long number."""
+    text = normal(reference)
+    if _BRACKETS & set(text) or _AND.search(text) or _THOUSANDS.fullmatch(re.sub(r"\\!\s*", "", reference).strip()):
+        return False
+    depth = 0
+    for character in text:
+        depth += {"{": 1, "}": -1}.get(character, 0)
+        if character == "," and depth == 0:
+            return True
+    return False
 
 
 def normal(text: str) -> str:
@@ -143,15 +140,47 @@ def normal(text: str) -> str:
     text = text.strip().replace("\n", "").rstrip(".").replace(r"\!", "")
     if text.startswith(r"\text{") and text.endswith("}"):
         text = text[len(r"\text{") : -1]
-    text = re.sub(r"[tdc]frac", "frac", text)
-    for dropped in _FIRST_DROPPED:
-        text = text.replace(dropped, "")
+    for name in ("tfrac", "dfrac", "cfrac"):
+        text = text.replace(name, "frac")
+    text = text.replace(r"\left", "").replace(r"\right", "")
     text = re.sub(r"\\text\{.*?\}$", "", text).strip() or text
-    for pattern, replacement in _REWRITTEN:
-        text = pattern.sub(replacement, text).strip()
+    for unit in _UNITS:
+        text = re.sub(*unit, text).strip()
+    text = _rewritten(text, _SIGNS)
+    if r"\infty" not in text:
+        text = text.replace("inf", r"\infty")
+    text = _rewritten(text, _FONTS)
+    if "i" not in text:
+        text = text.replace("j", "i")
+    text = _with_braces(_rewritten(text, (*_NUMBERS, *_BRACES, (" ", ""))))
     if ratio := _RATIO.fullmatch(text):
         text = rf"\frac{{{ratio[1]}}}{{{ratio[2]}}}"
     return re.sub(r"[\\,.]+$", "", text)
+
+
+def _rewritten(text: str, patterns: Sequence[tuple[str, str]]) -> str:
+    for pattern in patterns:
+        text = re.sub(*pattern, text)
+    return text
+
+
+def _with_braces(text: str) -> str:
+    r"""Braces around numerators and denominators of one character; nothing changes if one fraction has too few.
+
+    >>> _with_braces(r"\frac12+\frac1{72}")
+    '\\frac{1}{2}+\\frac{1}{72}'
+    """
+    first, *fractions = text.split(r"\frac")
+    written = [first]
+    for fraction in fractions:
+        if fraction.startswith("{"):
+            written.append(fraction)
+        elif len(fraction) < len("12"):
+            return text
+        else:
+            below = fraction[1:] if fraction[1] == "{" else f"{{{fraction[1]}}}{fraction[2:]}"
+            written.append(f"{{{fraction[0]}}}{below}")
+    return r"\frac".join(written)
 
 
 # ---- what is the same ------------------------------------------------------------------------------------------------
@@ -224,7 +253,7 @@ def _value(stated: str, expected: str) -> str:
         return DIFFERENT
     if not all(map(sympy_text.may_be_evaluated, texts)):
         return DIFFERENT
-    outcome = _asked("value", [sympy_text.mixed(f"({text})") for text in texts], implicit=True)
+    outcome = _asked("identity", [sympy_text.mixed(f"({text})") for text in texts], implicit=True)
     return outcome if outcome != DIFFERENT else _asked("close", texts, implicit=False)
 
 

@@ -32,8 +32,8 @@ _has_library = False  # whether that worker has loaded math-verify
 def ask(kind: str, first: tuple, second: tuple | str) -> str:
     """`equal` or `different`, or why there is no answer: `timeout`, `memory`.
 
-    `kind` is `value` (do two trees of `parse` agree?), `ratio` (up to a constant factor?), `close` (two
-    constants within 0.001?) or `rounds to` (`second` is then a decimal number).
+    `kind` is `value` (do two trees of `parse` agree?), `identity` (for complex variables too?), `ratio` (up to a
+    constant factor?), `close` (two constants within 0.001?) or `rounds to` (`second` is then a decimal number).
 
     >>> ask("value", ("^", ("number", "2"), ("number", "3")), ("number", "8"))
     'equal'

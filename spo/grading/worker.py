@@ -53,7 +53,7 @@ def _answer(kind: str, first: object, second: object) -> str:
         elif kind == "close":
             right = evaluate.close(_tree(first), _tree(second))
         else:
-            right = evaluate.same(_tree(first), _tree(second), ratio=kind == "ratio")
+            right = evaluate.same(_tree(first), _tree(second), kind == "ratio", kind == "identity")
     except (ValueError, ArithmeticError, TypeError, RecursionError):
         return "different"
     return "equal" if right else "different"

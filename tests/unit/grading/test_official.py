@@ -112,6 +112,25 @@ MATH = [
     ("5", r"\boxed{abc=5}", 0),
     ("y=2x+1", r"\boxed{2x+1=y}", 1),
     ("y=2x+1", r"\boxed{y=2x+2}", 0),
+    (r"\frac{13}{4}", r"\boxed{3.251}", 1),  # just 0.001 apart: of doubles 3.251 - 3.25 is less, 0.401 - 0.4 more
+    (r"\frac{2}{5}", r"\boxed{0.401}", 0),
+    ("x", r"\boxed{\sqrt{x^2}}", 0),  # letters are complex
+    ("x+3", r"\boxed{\sqrt{(x+3)^2}}", 0),
+    ("3x", r"\boxed{\sqrt{9}x}", 1),
+    (r"x(x+1)", r"\boxed{x^2+x}", 1),
+    (r"(x+1)x", r"\boxed{x^2+x}", 1),
+    ("4N+1", r"\boxed{1+4N}", 0),  # N, O, Q and S are names of sympy's own
+    ("4M+1", r"\boxed{1+4M}", 1),
+    ("xin+1", r"\boxed{1+nix}", 0),
+    ("1413", r"\boxed{14_{13}}", 1),  # as a number of Python: 14_13 is 1413
+    (r"14_{13}", r"\boxed{1413.0}", 1),
+    (r"\csc 10", r"\boxed{10}", 1),  # csc is a command that is not known
+    # per cent signs begin a comment of LaTeX
+    (r"\frac{2}{3}", r"\boxed{\frac{2}{3}\%}", 1),
+    (r"2\sqrt{5}", r"\boxed{\sqrt{20}%}", 1),
+    ("2D", "The answer is 2D%.", 1),
+    (r"\frac{1}{2}", r"\boxed{50\%}", 0),
+    ("x", r"\boxed{x\%+1}", 1),
     # form
     (r"10\text{ cm}", r"\boxed{10}", 1),
     (r"\$10", r"\boxed{10}", 1),
@@ -130,6 +149,12 @@ MATH = [
     (r"(1,2)\cup(3,4)", r"\boxed{(1,2)}", 0),
     (r"\begin{pmatrix}1\\2\end{pmatrix}", r"\boxed{\begin{bmatrix} 1 \\ 2 \end{bmatrix}}", 1),
     (r"\begin{pmatrix}1&2\\3&4\end{pmatrix}", r"\boxed{\begin{pmatrix}1&2\\3&5\end{pmatrix}}", 0),
+    (r"\{1,2\}", r"\boxed{\{2,1\}}", 0),
+    (r"2\pm\sqrt{8}", r"\boxed{2\pm2\sqrt{2}}", 0),
+    (r"\mathbb{R}", r"\boxed{R}", 0),
+    (r"2{,}016{,}532", r"\boxed{2016532}", 0),
+    (r"45^\circ, 135^\circ, 225^\circ", r"\boxed{225,45,135}", 1),
+    (r"\frac{12}{5,\!525}", r"\boxed{525}, \boxed{\frac{12}{5}}", 0),
 ]
 
 
@@ -171,6 +196,16 @@ def test_math_official_gives_the_published_reward(answer, response, expected):
         (r"\mathrm{m}^2", ""),
         ("4p.m.", "4p.m"),
         (r"5,\ ", "5"),
+        # As the official function has them, one change after the other.
+        (r"5\\%", "5%"),
+        ("5.0.0x", "5.0x"),
+        ("-0/5", "-0/5"),
+        ("0/5", r"\frac{0}{5}"),
+        ("dtfrac12", r"frac12"),
+        (r"x\\$in4", "4"),
+        (r"\frac12+\frac", r"\frac12+\frac"),
+        (r"\frac12\sqrt3", r"\frac{1}{2}\sqrt{3}"),
+        (r"2\sqrt x", r"2\sqrt{x}"),
     ],
 )
 def test_normal_is_the_published_form(text, normalised):
@@ -187,6 +222,17 @@ def test_normal_is_the_published_form(text, normalised):
         (r"\binom{5}{2}", "52"),
         (r"2\times3", "2*3"),
         (r"\frac{\pi}{3}", "pi/3"),
+        (r"2\cdot3", "2*3"),
+        (r"4\%", "4%"),
+        ("4%", "4"),
+        (r"\sqrt{2%}", "sqrt(2)"),
+        (r"\cot x+\sec{y}", "x+y"),
+        (r"\arctan{x}", "arctanx"),
+        (r"52\,284", "52 284"),
+        (r"\Delta+\ell", "Δ+ℓ"),
+        (r"5\mbox{ cm}", "5"),
+        (r"\sqrt[3]{8}x", "sqrt(8)x"),
+        (r"\frac\pi2", "pi/2"),
     ],
 )
 def test_text_of_writes_latex_as_the_published_rule_does(latex, text):
