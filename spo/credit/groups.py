@@ -19,7 +19,9 @@ def group_advantages(
     """Rewards (n) minus a baseline, (n) float64: GRPO (arXiv 2402.03300) and RLOO (arXiv 2402.14740); spec §4.1-4.2.
 
     The baseline is the mean of all n or of the n-1 others. The standard deviation is the population's (ddof 0), with
-    1e-8 added. Equal rewards, and so a group of one, give exactly 0; an empty group gives an empty array.
+    1e-8 added. Equal rewards give exactly 0, and an empty group gives an empty array. In a group of one the mean leaves
+    0; without others the baseline is 0, as in the official code, and the reward is left, unless it is divided by a
+    deviation of 0.
 
     >>> group_advantages([1, 0, 0, 1]).round(6).tolist()
     [1.0, -1.0, -1.0, 1.0]
@@ -29,7 +31,7 @@ def group_advantages(
     values = np.asarray(rewards, np.float64)
     n = len(values)
     if n < 2:
-        return np.zeros(n)
+        return values if baseline == "leave_one_out" and not divide_by_std else np.zeros(n)
     # Taken from the first reward, so that equal rewards give exactly 0.
     relative = values - values[0]
     advantages = relative - relative.mean()

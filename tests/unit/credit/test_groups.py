@@ -28,7 +28,14 @@ def test_rloo_golden():
 def test_equal_rewards_earn_exactly_nothing(rewards, baseline, divide):
     advantages = group_advantages(rewards, baseline, divide)
     assert advantages.shape == (len(rewards),) and advantages.dtype == np.float64
-    assert not advantages.any()
+    alone = len(rewards) == 1 and baseline == "leave_one_out" and not divide
+    assert alone or not advantages.any()
+
+
+@pytest.mark.parametrize("reward", [1.0, 0.0, -2.0])
+def test_rloo_of_a_single_response_is_its_reward(reward):
+    """The official code takes 0 for the mean of no others."""
+    assert group_advantages([reward], "leave_one_out", divide_by_std=False).tolist() == [reward]
 
 
 groups = st.lists(st.sampled_from([0.0, 1.0, -2.0]), min_size=2, max_size=12)
