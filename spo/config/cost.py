@@ -206,7 +206,7 @@ def _problem_tokens(train: Train, length: float, rates: Rates) -> float:
     }
     estimated = max(1.0, cuts.get(part.name, part.segments - 1))
     if credit.max_estimated_cuts is not None:
-        estimated = min(estimated, credit.max_estimated_cuts)
+        estimated = min(estimated, credit.max_estimated_cuts + (credit.first_segment == "estimate"))
     return branches(train) * length * (1 + estimated * credit.rollouts_per_cut / 2)
 
 

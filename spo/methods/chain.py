@@ -60,7 +60,9 @@ def rate(
     cuts = [PARTITIONS[name](t.logprobs, pieces(t.response_ids), credit.partition) for _, t, _ in sampled]
     uncertain = [cutpoints(t.logprobs, threshold) for _, t, _ in sampled]
     estimated = [
-        value_cuts(row, credit.first_segment, name in AT_CUTPOINTS and u[:1] == (0,))[: credit.max_estimated_cuts]
+        _first_cuts(
+            value_cuts(row, credit.first_segment, name in AT_CUTPOINTS and u[:1] == (0,)), credit.max_estimated_cuts
+        )
         for row, u in zip(cuts, uncertain, strict=True)
     ]
     wanted = {_state(p, t, cut): None for (p, t, _), row in zip(sampled, estimated, strict=True) for cut in row}
@@ -74,6 +76,11 @@ def rate(
             advantages = zero_confident(advantages, t.logprobs, threshold)
         rated.append(Rated(t, row, tuple(found), tuple(advantages.tolist()), u))
     return rated, len(wanted), tokens
+
+
+def _first_cuts(cuts: tuple[int, ...], most: int | None) -> tuple[int, ...]:
+    """The start of the response, if it is among `cuts`, and at most so many cuts after it (spec §4.4)."""
+    return cuts if most is None else cuts[: most + (cuts[:1] == (0,))]
 
 
 def _unknown(cut: int, reward: float) -> float | None:

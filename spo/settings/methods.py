@@ -45,8 +45,8 @@ class Chain:
     """What of a rollout is graded: the `response` that it completes, or its `own` text (official for Qwen, spec §2.1
     item 8)."""
     max_estimated_cuts: Positive | None = None
-    """Cuts of a response whose value is estimated, from its start; later ones are worth what the response earned
-    (VinePPO: 25, spec §4.4). Empty: all."""
+    """Cuts after the start of a response whose value is estimated; later ones are worth what the response earned
+    (VinePPO: 25, beside the start, spec §4.4). Empty: all."""
     zero_confident: bool = False
     """Official code: tokens more probable than the threshold get advantage 0 even without mask (spec §0 item 4d)."""
 

@@ -52,7 +52,7 @@ FIRST = 100
         # 0.1 cutpoints a token are 10; every fifth is a cut.
         ({"credit": Chain(samples_per_problem=4)}, Tokens(10 * 400_000 + FIRST, 1_200_000, 600_000)),
         (
-            {"credit": Chain(samples_per_problem=4, partition=Partition(name="lines"), max_estimated_cuts=2)},
+            {"credit": Chain(samples_per_problem=4, partition=Partition(name="lines"), max_estimated_cuts=1)},
             Tokens(10 * 400_000 + FIRST, 1_200_000, 600_000),
         ),
         # A tree of 2 x 30, 4 x 30 and 8 x 40 tokens; of its 14 nodes half are scored, and all may be trained on.

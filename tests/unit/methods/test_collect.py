@@ -106,8 +106,8 @@ class Scripted:
 
 
 def test_vineppo_golden(world):
-    """Spec §4.4: four steps; values .2, .5, .4, the fourth beyond the limit; reward 1 -> .3, -.1, .6, 0."""
-    credit = Chain(partition=Partition(name="lines"), rollouts_per_cut=10, max_estimated_cuts=3)
+    """Spec §4.4: four steps; values .2, .5, .4, no fourth (limit: two steps); reward 1 -> .3, -.1, .6, 0."""
+    credit = Chain(partition=Partition(name="lines"), rollouts_per_cut=10, max_estimated_cuts=2)
     here = world(replace(tiny.BASE, credit=credit, context_tokens=64))
     prompt = here.encode(PROBLEMS[0])
     here = replace(
