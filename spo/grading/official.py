@@ -121,7 +121,8 @@ def _split(texts: Sequence[str], separated: bool) -> list[str]:
 def _is_list(reference: str) -> bool:
     """Whether a reference has commas that separate answers: not within brackets or braces, nor in one long number."""
     text = normal(reference)
-    if _BRACKETS & set(text) or _AND.search(text) or _THOUSANDS.fullmatch(re.sub(r"\\!\s*", "", reference).strip()):
+    one_number = _THOUSANDS.fullmatch(text) and text in re.sub(r"\\!\s*", "", reference)
+    if one_number or _BRACKETS & set(text) or _AND.search(text):
         return False
     depth = 0
     for character in text:
