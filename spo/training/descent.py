@@ -178,13 +178,16 @@ def _master(weight: Tensor, device: str, own: bool) -> Tensor:
 def schedule(settings: Optimizer, step: int, total_steps: int) -> float:
     """Factor of the peak learning rate at optimizer step `step` (from 0) of `total_steps` (spec §5.1).
 
-    Deviation: in the official code's scheduler the first update runs at the full rate and the second at 0; here the
-    logarithmic warm-up begins with its second value.
+    The warm-up takes W = `warmup_share` x T steps, rounded up as in the official code; at step W the rate is full.
+    Deviation: the official scheduler lags behind its optimizer. Its step 0 runs at the full rate, step s > 0 at
+    log(s) / log(W) and, after the warm-up, at (T - s + 1) / (T - W). Here step s has log(s + 2) / log(W) and
+    (T - s) / (T - W), without the full and the zero rate of the first two steps.
 
     >>> [round(schedule(Optimizer(schedule="linear", warmup_share=0.2), step, 10), 3) for step in (0, 1, 2, 6, 9)]
     [0.5, 1.0, 1.0, 0.5, 0.125]
     """
-    warmup = int(settings.warmup_share * total_steps)
+    # Less than a step is rounding: 0.07 x 100 is 7.000000000000001.
+    warmup = math.ceil(settings.warmup_share * total_steps - 1e-9)
     if step < warmup:
         if settings.schedule == "log_warmup_linear" and warmup > 1:
             return min(1.0, math.log(step + 2) / math.log(warmup))

@@ -383,6 +383,16 @@ def test_schedules():
     assert {schedule(Optimizer(warmup_share=0), step, 9) for step in range(9)} == {1.0}
 
 
+@pytest.mark.parametrize(
+    ("share", "total", "warmup"), [(0.03, 1234, 38), (0.07, 100, 7), (0.29, 100, 29), (0.03, 10, 1)]
+)
+def test_schedule_rounds_the_warmup_up(share, total, warmup):
+    """As the official code does (0.03 x 1,234 is 37.02), but for what is rounding of the product alone."""
+    factors = [schedule(Optimizer(schedule="linear", warmup_share=share), step, total) for step in range(total)]
+    assert factors[warmup - 1] == factors[warmup] == 1 and (warmup == 1 or factors[warmup - 2] < 1)
+    assert factors[warmup + 1] < 1
+
+
 SAID_BY_CUDA = "CUDA out of memory. Tried to allocate 2.00 GiB. GPU 0 has a total capacity of 79.10 GiB of which ..."
 
 
