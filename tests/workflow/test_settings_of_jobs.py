@@ -20,12 +20,12 @@ DONE = "Nothing to be done"
 
 def test_a_new_setting_with_a_default_repeats_nothing(finished: Checkout) -> None:
     new = '    brand_new: Positive = 7\n    """New."""\n'
-    for name, key in {
-        "training": ("    iterations: Positive", "    kl_over: Literal", "    batch_rows: Positive"),
-        "models": ("    beta1: Share", "    steps: Positive", "    kv_heads: Positive", "    seed: int"),
-        "methods": ("    rollouts_per_cut: Positive", "    segments: Positive"),
+    for name, keys in {
+        "training": ("iterations", "kl_over", "batch_rows"),
+        "models": ("beta1", "steps", "kv_heads", "revision"),
+        "methods": ("rollouts_per_cut", "segments"),
     }.items():
-        finished.edit(f"spo/settings/{name}.py", *((old, new + old) for old in key))
+        finished.edit(f"spo/settings/{name}.py", *((f"\n    {key}: ", f"\n{new}    {key}: ") for key in keys))
     assert DONE in finished.snakemake("-n").text
 
 

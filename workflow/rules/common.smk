@@ -1,6 +1,6 @@
 """The study, read once, and what rules ask of it: paths, inputs, and the digest of each job's part.
 
-A rule's `params` hold that digest alone: Snakemake repeats the jobs whose part changed and no others. The job itself reads
+A rule's parameter `part` is that digest: Snakemake repeats the jobs whose part changed and no others. The job itself reads
 its settings from the file `CONFIG`, by its name.
 """
 
@@ -156,6 +156,11 @@ def code(*patterns):
 def part_of(command, name=""):
     """Return the function that gives Snakemake the digest of a job's part; `name` is that of the job, with wildcards."""
     return lambda wildcards: JOBS.digest(command, name.format(**wildcards))
+
+
+def config_file(wildcards, output):
+    """Return the file that jobs read; `output` makes it a derived parameter, which repeats nothing if it changes."""
+    return CONFIG
 
 
 # ---- inputs: what a job waits for

@@ -22,7 +22,8 @@ rule prepare:
         gpu=STUDY.resources.prepare.gpus,
     params:
         part=part_of("prepare", "{dataset}"),
+        config=config_file,
     message:
         "prepare {wildcards.dataset}"
     shell:
-        "python -m spo prepare {wildcards.dataset} --config {CONFIG} 3>&2 > {log} 2>&1"
+        "python -m spo prepare {wildcards.dataset} --config {params.config} 3>&2 > {log} 2>&1"

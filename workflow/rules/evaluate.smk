@@ -25,10 +25,11 @@ rule generate:
         gpu=STUDY.resources.generate.gpus,
     params:
         part=part_of("generate", "{policy}/{dataset}/{protocol}"),
+        config=config_file,
     message:
         "generate {wildcards.policy}/{wildcards.dataset}/{wildcards.protocol}"
     shell:
-        "python -m spo generate {wildcards.policy}/{wildcards.dataset}/{wildcards.protocol} --config {CONFIG} --gpus {resources.gpu}"
+        "python -m spo generate {wildcards.policy}/{wildcards.dataset}/{wildcards.protocol} --config {params.config} --gpus {resources.gpu}"
         " 3>&2 > {log} 2>&1"
 
 
@@ -55,10 +56,11 @@ rule grade:
         gpu=STUDY.resources.grade.gpus,
     params:
         part=part_of("grade", "{policy}/{dataset}/{protocol}"),
+        config=config_file,
     message:
         "grade {wildcards.policy}/{wildcards.dataset}/{wildcards.protocol}"
     shell:
-        "python -m spo grade {wildcards.policy}/{wildcards.dataset}/{wildcards.protocol} --config {CONFIG}"
+        "python -m spo grade {wildcards.policy}/{wildcards.dataset}/{wildcards.protocol} --config {params.config}"
         " > {log} 2>&1"
 
 
@@ -82,8 +84,9 @@ rule score:
         gpu=STUDY.resources.score.gpus,
     params:
         part=part_of("score", "{policy}/{dataset}/{protocol}"),
+        config=config_file,
     message:
         "score {wildcards.policy}/{wildcards.dataset}/{wildcards.protocol}"
     shell:
-        "python -m spo score {wildcards.policy}/{wildcards.dataset}/{wildcards.protocol} --config {CONFIG}"
+        "python -m spo score {wildcards.policy}/{wildcards.dataset}/{wildcards.protocol} --config {params.config}"
         " > {log} 2>&1"

@@ -25,10 +25,11 @@ rule audit:
         gpu=STUDY.resources.audit.gpus,
     params:
         part=part_of("audit", "{audit}/s{seed}"),
+        config=config_file,
     message:
         "audit {wildcards.audit}/s{wildcards.seed}"
     shell:
-        "python -m spo audit {wildcards.audit}/s{wildcards.seed} --config {CONFIG} --gpus {resources.gpu}"
+        "python -m spo audit {wildcards.audit}/s{wildcards.seed} --config {params.config} --gpus {resources.gpu}"
         " > {log} 2>&1"
 
 
@@ -53,10 +54,11 @@ rule trace:
         gpu=STUDY.resources.trace.gpus,
     params:
         part=part_of("trace", "{trace}"),
+        config=config_file,
     message:
         "trace {wildcards.trace}"
     shell:
-        "python -m spo trace {wildcards.trace} --config {CONFIG} --gpus {resources.gpu} > {log} 2>&1"
+        "python -m spo trace {wildcards.trace} --config {params.config} --gpus {resources.gpu} > {log} 2>&1"
 
 
 rule trajectories:
@@ -79,7 +81,8 @@ rule trajectories:
         gpu=STUDY.resources.trajectories.gpus,
     params:
         part=part_of("trajectories"),
+        config=config_file,
     message:
         "trajectories"
     shell:
-        "python -m spo trajectories --config {CONFIG} > {log} 2>&1"
+        "python -m spo trajectories --config {params.config} > {log} 2>&1"

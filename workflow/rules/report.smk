@@ -34,10 +34,11 @@ rule figure:
         gpu=STUDY.resources.figure.gpus,
     params:
         part=part_of("figure", "{figure}"),
+        config=config_file,
     message:
         "figure {wildcards.figure}"
     shell:
-        "python -m spo figure {wildcards.figure} --config {CONFIG} > {log} 2>&1"
+        "python -m spo figure {wildcards.figure} --config {params.config} > {log} 2>&1"
 
 
 rule table:
@@ -68,10 +69,11 @@ rule table:
         gpu=STUDY.resources.table.gpus,
     params:
         part=part_of("table", "{table}"),
+        config=config_file,
     message:
         "table {wildcards.table}"
     shell:
-        "python -m spo table {wildcards.table} --config {CONFIG} > {log} 2>&1"
+        "python -m spo table {wildcards.table} --config {params.config} > {log} 2>&1"
 
 
 rule report:
@@ -98,7 +100,8 @@ rule report:
         gpu=STUDY.resources.report.gpus,
     params:
         part=part_of("report"),
+        config=config_file,
     message:
         "report"
     shell:
-        "python -m spo report --config {CONFIG} > {log} 2>&1"
+        "python -m spo report --config {params.config} > {log} 2>&1"

@@ -32,10 +32,11 @@ rule sft:
         gpu=STUDY.resources.sft.gpus,
     params:
         part=part_of("sft", "{model}"),
+        config=config_file,
     message:
         "sft {wildcards.model}"
     shell:
-        "python -m spo sft {wildcards.model} --config {CONFIG} --gpus {resources.gpu} 3>&2 > {log} 2>&1"
+        "python -m spo sft {wildcards.model} --config {params.config} --gpus {resources.gpu} 3>&2 > {log} 2>&1"
 
 
 rule train:
@@ -69,10 +70,11 @@ rule train:
         processes=STUDY.resources.train.processes,
     params:
         part=part_of("train", "{run}"),
+        config=config_file,
     message:
         "train {wildcards.run}"
     shell:
-        "python -m spo train {wildcards.run} --config {CONFIG} --gpus {resources.gpu} --processes {resources.processes}"
+        "python -m spo train {wildcards.run} --config {params.config} --gpus {resources.gpu} --processes {resources.processes}"
         " 3>&2 > {log} 2>&1"
 
 
