@@ -13,7 +13,7 @@ from safetensors.torch import load_file
 
 from spo import store
 from spo.errors import UserError
-from spo.settings import Group, Loss, Memory, Optimizer, Train, binding
+from spo.settings import Group, Loss, Memory, Optimizer, Train, binding, changed
 from spo.training import checkpoint
 from spo.training.checkpoint import State
 
@@ -67,14 +67,18 @@ print(peak() - before)
 def test_a_checkpoint_is_not_bound_to_what_only_decides_whether_a_run_fits(scope, bound, tmp_path):
     """Or the remedy for a lack of memory would be refused. Over a micro-batch Z is taken where `scope` says so."""
     settings = Train(credit=Group(), loss=Loss(scope=scope))
-    checkpoint.claim(tmp_path, binding(settings))
-    checkpoint.claim(tmp_path, binding(replace(settings, memory=Memory(weights="bfloat16", head_chunk_tokens=7))))
-    checkpoint.claim(tmp_path, binding(replace(settings, checkpoint_every=3, checkpoint_every_steps=7)))
+    checkpoint.claim(tmp_path, {"train": changed(binding(settings))})
+    checkpoint.claim(
+        tmp_path, {"train": changed(binding(replace(settings, memory=Memory(weights="bfloat16", head_chunk_tokens=7))))}
+    )
+    checkpoint.claim(
+        tmp_path, {"train": changed(binding(replace(settings, checkpoint_every=3, checkpoint_every_steps=7)))}
+    )
     smaller = replace(settings, optimizer=Optimizer(micro_batch_tokens=64))
     with pytest.raises(UserError, match="micro_batch_tokens") if bound else nullcontext():
-        checkpoint.claim(tmp_path, binding(smaller))
+        checkpoint.claim(tmp_path, {"train": changed(binding(smaller))})
     with pytest.raises(UserError, match="optimizer.lr"):
-        checkpoint.claim(tmp_path, binding(replace(settings, optimizer=Optimizer(lr=1.0))))
+        checkpoint.claim(tmp_path, {"train": changed(binding(replace(settings, optimizer=Optimizer(lr=1.0))))})
 
 
 @pytest.mark.parametrize(
