@@ -36,8 +36,9 @@ def probability_mask(logprobs: Tensor, mask: Tensor, threshold: float | None) ->
 def masked_whiten(values: Tensor, mask: Tensor) -> Tensor:
     """(values - mean) / sqrt(var + 1e-8), with mean and unbiased variance over the positions where `mask` is True.
 
-    values, mask (B, L-1); applied at every position. Fewer than two True positions have no spread to divide by: values
-    are returned as they are (the official code gives NaN). Source: spec §5.3 step 1.
+    values, mask (B, L-1); applied at every position. Source: spec §5.3 step 1.
+    Deviation: fewer than two True positions have no spread to divide by. The official code gives NaN there (spec §10.1
+    item 13); here values are returned as they are.
 
     >>> masked_whiten(torch.tensor([1.0, 3.0, 9.0]), torch.tensor([True, True, False]))
     tensor([-0.7071,  0.7071,  4.9497])
@@ -98,7 +99,7 @@ def policy_loss(
     `denominator` and `sequences` are that scope's, the parts' losses add up to the scope's, and the caller drops the
     step if ratio / tokens of the summed metrics exceeds `max_mean_ratio`. Terms divided by Z are 0 where Z is.
 
-    Deviation: the paper charges KL at all tokens and divides it by Z; the official code charges it at masked-in tokens,
+    Deviation: where Z is 0 the official code has 0/0 (spec §10.1 item 13). The paper charges KL at all tokens and divides it by Z; the official code charges it at masked-in tokens,
     sums it a sequence and averages over sequences (spec §0 item 4c), with a bound on one token in the authors' own run
     (spec §9). Keys `loss.kl_over`, `loss.kl_reduction`, `loss.kl_clip`.
 
