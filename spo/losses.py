@@ -99,9 +99,10 @@ def policy_loss(
     `denominator` and `sequences` are that scope's, the parts' losses add up to the scope's, and the caller drops the
     step if ratio / tokens of the summed metrics exceeds `max_mean_ratio`. Terms divided by Z are 0 where Z is.
 
-    Deviation: where Z is 0 the official code has 0/0 (spec §10.1 item 13). The paper charges KL at all tokens and divides it by Z; the official code charges it at masked-in tokens,
-    sums it a sequence and averages over sequences (spec §0 item 4c), with a bound on one token in the authors' own run
-    (spec §9). Keys `loss.kl_over`, `loss.kl_reduction`, `loss.kl_clip`.
+    Deviation: where Z is 0 the official code has 0/0 (spec §10.1 item 13). The paper charges KL at all tokens and
+    divides it by Z; the official code charges it at masked-in tokens, sums it a sequence and averages over sequences
+    (spec §0 item 4c), with a bound on one token in the authors' own run (spec §9). Keys `loss.kl_over`,
+    `loss.kl_reduction`, `loss.kl_clip`.
 
     Metrics: tokens (Z), clipped, ratio, kl, kl_tokens, skipped.
 
