@@ -140,17 +140,17 @@ def test_processes_of_a_run_have_a_core_each(checkout: Checkout) -> None:
     runs = [f"results/runs/pupil-stories-{method}-s1/metrics.jsonl" for method in ("grpo", "ppo")]
     ended = spelt_out(checkout).snakemake("-n", "-p", *runs, "--cores", "4", "--resources", "gpu=2", *overlay)
     assert ended.code == 0, ended.text
-    assert "--gpus 2 --processes 2 " in ended.text and "--gpus 0 --processes 3 " in ended.text
+    assert "--gpus 2 --processes 2\n" in ended.text and "--gpus 0 --processes 3\n" in ended.text
     assert [asked(ended.text, rule)["processes"] for rule in ("train", "train_with_critic")] == ["2", "3"]
     threads = re.findall(r"^rule train\w*:\n(?:    .*\n)*?    threads: (\d)", ended.text, flags=re.MULTILINE)
     assert sorted(threads) == ["2", "3"]
     plain = checkout.snakemake("-n", "-p", *runs).text
-    assert plain.count("--processes 1 ") == 2 and "threads:" not in plain
+    assert plain.count("--processes 1\n") == 2 and "threads:" not in plain
 
 
 def test_more_processes_than_gpus_are_one_line(checkout: Checkout) -> None:
     ended = checkout.snakemake("-n", *checkout.overlay("m.yaml", {"resources": {"train": {"gpus": 1, "processes": 2}}}))
-    said = "config: resources.train.processes: 2, but resources.train.gpus is 1, and each takes one"
+    said = "m.yaml:4: resources.train.processes: 2, but resources.train.gpus is 1, and each takes one"
     assert ended.code == 2 and said in ended.text
 
 
@@ -176,7 +176,7 @@ def test_resources_repeat_nothing(finished: Checkout) -> None:
 
 def test_a_wrong_rule_in_resources_is_one_line(checkout: Checkout) -> None:
     ended = checkout.snakemake("-n", *checkout.overlay("m.yaml", {"resources": {"trian": {"gpus": 1}}}))
-    assert ended.code == 2 and "config: resources.trian: unknown key (did you mean train?)" in ended.text
+    assert ended.code == 2 and "m.yaml:2: resources.trian: unknown key (did you mean train?)" in ended.text
 
 
 def test_slurm_is_asked_for_the_same(checkout: Checkout) -> None:

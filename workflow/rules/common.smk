@@ -6,6 +6,7 @@ its settings from the file `CONFIG`, by its name.
 
 import os
 import re
+import shlex
 import shutil
 import subprocess
 import sys
@@ -30,8 +31,9 @@ SEARCHED = [os.path.join(os.path.abspath(workflow.basedir), "workflow/python"), 
 os.environ.update(PYTHONSAFEPATH="1", PYTHONPATH=os.pathsep.join(filter(None, SEARCHED)))
 
 
-# Rules keep the terminal as descriptor 3 (`3>&2`), which fails before their log is open if the caller has closed stderr.
-shell.prefix("set -euo pipefail; ( : >&2 ) || exec 2> /dev/null; ")
+# The function `logged` of all rules.
+JOB_SCRIPT = os.path.join(os.path.abspath(workflow.basedir), "workflow/scripts/job.sh")
+shell.prefix("source {}; ".format(shlex.quote(JOB_SCRIPT).replace("{", "{{").replace("}", "}}")))
 
 
 def read_study():

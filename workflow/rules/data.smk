@@ -26,4 +26,4 @@ rule prepare:
     message:
         "prepare {wildcards.dataset}"
     shell:
-        "python -m spo prepare {wildcards.dataset} --config {params.config} 3>&2 > {log} 2>&1"
+        "logged {log} python -m spo prepare {wildcards.dataset} --config {params.config}"

@@ -29,8 +29,7 @@ rule generate:
     message:
         "generate {wildcards.policy}/{wildcards.dataset}/{wildcards.protocol}"
     shell:
-        "python -m spo generate {wildcards.policy}/{wildcards.dataset}/{wildcards.protocol} --config {params.config} --gpus {resources.gpu}"
-        " 3>&2 > {log} 2>&1"
+        "logged {log} python -m spo generate {wildcards.policy}/{wildcards.dataset}/{wildcards.protocol} --config {params.config} --gpus {resources.gpu}"
 
 
 rule grade:
@@ -60,8 +59,7 @@ rule grade:
     message:
         "grade {wildcards.policy}/{wildcards.dataset}/{wildcards.protocol}"
     shell:
-        "python -m spo grade {wildcards.policy}/{wildcards.dataset}/{wildcards.protocol} --config {params.config}"
-        " > {log} 2>&1"
+        "logged {log} python -m spo grade {wildcards.policy}/{wildcards.dataset}/{wildcards.protocol} --config {params.config}"
 
 
 rule score:
@@ -88,5 +86,4 @@ rule score:
     message:
         "score {wildcards.policy}/{wildcards.dataset}/{wildcards.protocol}"
     shell:
-        "python -m spo score {wildcards.policy}/{wildcards.dataset}/{wildcards.protocol} --config {params.config}"
-        " > {log} 2>&1"
+        "logged {log} python -m spo score {wildcards.policy}/{wildcards.dataset}/{wildcards.protocol} --config {params.config}"

@@ -29,8 +29,7 @@ rule audit:
     message:
         "audit {wildcards.audit}/s{wildcards.seed}"
     shell:
-        "python -m spo audit {wildcards.audit}/s{wildcards.seed} --config {params.config} --gpus {resources.gpu}"
-        " > {log} 2>&1"
+        "logged {log} python -m spo audit {wildcards.audit}/s{wildcards.seed} --config {params.config} --gpus {resources.gpu}"
 
 
 rule trace:
@@ -58,7 +57,7 @@ rule trace:
     message:
         "trace {wildcards.trace}"
     shell:
-        "python -m spo trace {wildcards.trace} --config {params.config} --gpus {resources.gpu} > {log} 2>&1"
+        "logged {log} python -m spo trace {wildcards.trace} --config {params.config} --gpus {resources.gpu}"
 
 
 rule trajectories:
@@ -85,4 +84,4 @@ rule trajectories:
     message:
         "trajectories"
     shell:
-        "python -m spo trajectories --config {params.config} > {log} 2>&1"
+        "logged {log} python -m spo trajectories --config {params.config}"

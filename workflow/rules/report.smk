@@ -38,7 +38,7 @@ rule figure:
     message:
         "figure {wildcards.figure}"
     shell:
-        "python -m spo figure {wildcards.figure} --config {params.config} > {log} 2>&1"
+        "logged {log} python -m spo figure {wildcards.figure} --config {params.config}"
 
 
 rule table:
@@ -73,7 +73,7 @@ rule table:
     message:
         "table {wildcards.table}"
     shell:
-        "python -m spo table {wildcards.table} --config {params.config} > {log} 2>&1"
+        "logged {log} python -m spo table {wildcards.table} --config {params.config}"
 
 
 rule report:
@@ -104,4 +104,4 @@ rule report:
     message:
         "report"
     shell:
-        "python -m spo report --config {params.config} > {log} 2>&1"
+        "logged {log} python -m spo report --config {params.config}"

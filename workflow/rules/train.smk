@@ -1,7 +1,7 @@
 """Training: base models by supervised learning, then one run for each method and seed.
 
 Checkpoints are in no rule's output: Snakemake deletes outputs before a job starts, and a killed job must find its checkpoints
-again. Descriptor 3 stays the terminal, so that progress can be shown while all output goes to the log.
+again. `logged` leaves the terminal at descriptor 3, so that progress can be shown while all output goes to the log.
 """
 
 
@@ -36,7 +36,7 @@ rule sft:
     message:
         "sft {wildcards.model}"
     shell:
-        "python -m spo sft {wildcards.model} --config {params.config} --gpus {resources.gpu} 3>&2 > {log} 2>&1"
+        "logged {log} python -m spo sft {wildcards.model} --config {params.config} --gpus {resources.gpu}"
 
 
 rule train:
@@ -74,8 +74,7 @@ rule train:
     message:
         "train {wildcards.run}"
     shell:
-        "python -m spo train {wildcards.run} --config {params.config} --gpus {resources.gpu} --processes {resources.processes}"
-        " 3>&2 > {log} 2>&1"
+        "logged {log} python -m spo train {wildcards.run} --config {params.config} --gpus {resources.gpu} --processes {resources.processes}"
 
 
 use rule train as train_with_critic with:
