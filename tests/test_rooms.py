@@ -60,7 +60,7 @@ ROOMS = {
             "spo.data:check_settings",
             "spo.data:local_files",
             "spo.data:trains",
-            "spo.data:local_files",
+            "spo.data:first_question",
             "spo.policy.tokenizer",
             "spo.grading:GRADERS",
             "spo.policy:BACKENDS",

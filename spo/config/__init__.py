@@ -73,7 +73,7 @@ def read(
         whole = _complete(whole, paths)
         study, mistakes, gone = repaired(Study, whole)
         mistakes += check(study, gone, frozenset(study.paper_numbers) or None)
-        mistakes += check_files(study) if not mistakes else []
+        mistakes += check_files(study, gone)
     except layers.Mistakes as error:
         mistakes += error.found
     if study is None or mistakes:

@@ -23,7 +23,7 @@ def check(study: Study, gone: frozenset[KeyPath] = frozenset(), groups: frozense
     `gone` are paths whose settings were left out because they are mistakes themselves: what they name counts as known,
     and nothing is said about values at or below them. `groups` are the groups of the paper's numbers, None if unknown.
     """
-    found = [mistake for mistake in _everything(study, gone, groups) if not _covered(mistake.path, gone)]
+    found = [mistake for mistake in _everything(study, gone, groups) if not covered(mistake.path, gone)]
     if not found and not gone:
         try:
             plan.runs(study)
@@ -32,7 +32,14 @@ def check(study: Study, gone: frozenset[KeyPath] = frozenset(), groups: frozense
     return list(dict.fromkeys(found))
 
 
-def _covered(path: KeyPath, gone: frozenset[KeyPath]) -> bool:
+def trainable(study: Study) -> list[str]:
+    """Return the methods that train and whose settings can be put together."""
+    whole = (key for key in study.methods if _has_lineage(key, study) and not list(_lineages(key, study)))
+    return [key for key in whole if study.methods[key].policy is None]
+
+
+def covered(path: KeyPath, gone: frozenset[KeyPath]) -> bool:
+    """Return True if a path is at or below one of those that were left out."""
     return any(path[: len(cut)] == cut for cut in gone)
 
 
@@ -46,17 +53,16 @@ def _everything(study: Study, gone: frozenset[KeyPath], groups: frozenset[str] |
         yield from _protocol(("protocols", key), protocol)
     for key, method in study.methods.items():
         yield from _method(("methods", key), method, study, names)
-    whole = [key for key in study.methods if _has_lineage(key, study)]
-    for key in whole:
-        yield from _lineages(key, study)
-    trains = {key for key in whole if not list(_lineages(key, study))}
     for key in study.methods:
-        if key in trains and study.methods[key].policy is None:
-            yield from _train(("methods", key, "train"), study, key, None)
+        if _has_lineage(key, study):
+            yield from _lineages(key, study)
+    trains = trainable(study)
+    for key in trains:
+        yield from _train(("methods", key, "train"), study, key, None)
     for key, experiment in study.experiments.items():
         yield from _experiment(("experiments", key), experiment, study, names)
         for method in experiment.methods:
-            if method in trains and study.methods[method].policy is None:
+            if method in trains:
                 yield from _train(("experiments", key, "train"), study, method, key)
     for key, audit in study.audits.items():
         yield from check_audit(("audits", key), audit, study, names)

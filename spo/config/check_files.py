@@ -12,7 +12,8 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 from spo.config import plan
-from spo.config.layers import Mistake, one_line
+from spo.config.check import covered, trainable
+from spo.config.layers import KeyPath, Mistake, one_line
 from spo.config.study import Experiment, Study
 from spo.errors import UserError
 from spo.settings import Dataset, Train
@@ -25,8 +26,11 @@ Found = Iterator[Mistake]
 Positions = dict[str, int | None]
 
 
-def check_files(study: Study) -> list[Mistake]:
-    """Return what the files that are here contradict; nothing is said about files that are not made yet or on a hub."""
+def check_files(study: Study, gone: frozenset[KeyPath] = frozenset()) -> list[Mistake]:
+    """Return what the files that are here contradict; nothing is said about files that are not made yet or on a hub.
+
+    `gone` are paths whose settings were left out because they are mistakes themselves.
+    """
     found: list[Mistake] = []
     positions: Positions = {}
     for key, model in study.models.items():
@@ -41,7 +45,7 @@ def check_files(study: Study) -> list[Mistake]:
     for key, experiment in study.experiments.items():
         found += _contexts(key, experiment, study, positions)
         found += _prompts(key, experiment, study, positions)
-    return found
+    return [mistake for mistake in dict.fromkeys(found) if not covered(mistake.path, gone)]
 
 
 def is_local(path: str) -> bool:
@@ -127,10 +131,11 @@ def _policy(study: Study, method: str) -> str | None:
 
 
 def _trains(study: Study, key: str) -> Iterator[tuple[str, Train]]:
+    sound = trainable(study)
     for method in study.experiments[key].methods:
-        if method in study.methods and study.methods[method].policy is None:
-            train, mistakes, _ = plan.repaired_train(study, method, key)
-            if train is not None and not mistakes:
+        if method in sound:
+            train, _, gone = plan.repaired_train(study, method, key)
+            if train is not None and gone.isdisjoint((("context_tokens",), ("max_prompt_tokens",))):
                 yield method, train
 
 
@@ -158,26 +163,45 @@ def _too_long(study: Study, dataset: str, split: str, model: str, tokens: int, l
     if dataset not in study.datasets:
         return None
     asked = plan.asked(study, dataset, model)
-    files = [] if asked.chat else _questions_in(study, dataset, split)
-    if not files:
-        return None
-    lines = [line for path in files for line in _lines(path) if line.strip()]
-    # A token is a byte or more, so that the shortest row tells it nearly always.
-    if not lines or len(_prompt(asked, min(lines, key=len)).encode()) + ADDED_TOKENS <= tokens:
+    found = None if asked.chat else _questions(study, dataset, split)
+    # A token is a byte or more, so that one short question tells it nearly always.
+    if found is None or len(_prompt(asked, found[0]).encode()) + ADDED_TOKENS <= tokens:
         return None
     encode = _encoder(study, model, local)
     if encode is None:
         return None
     try:
-        if len(encode([_prompt(asked, min(lines, key=len))])[0]) <= tokens:
+        if len(encode([_prompt(asked, found[0])])[0]) <= tokens:
             return None
-        shortest = min(len(ids) for ids in encode([_prompt(asked, line) for line in lines]))
+        shortest = min(len(ids) for ids in encode([_prompt(asked, question) for question in found[1]()]))
     except UserError:
         return None  # words that the tokenizer lacks: said where the model is opened
     return shortest if shortest > tokens else None
 
 
-def _questions_in(study: Study, dataset: str, split: str) -> list[Path]:
+def _questions(study: Study, dataset: str, split: str) -> tuple[str, Callable[[], list[str]]] | None:
+    """A question that is short, as far as one can tell at a glance, and what gives all; None if there are none yet."""
+    files = _files_of_questions(study, dataset, split)
+    lines = [line for path in files for line in _lines(path) if line.strip()]
+    if lines:
+        return _question(min(lines, key=len)), lambda: [_question(line) for line in lines]
+    return None if files else _generated(study.datasets[dataset], dataset, split)
+
+
+def _generated(settings: Dataset, name: str, split: str) -> tuple[str, Callable[[], list[str]]] | None:
+    """The same of problems that are not drawn yet."""
+    from spo.data import DATASETS, first_question
+
+    try:
+        question = first_question(name, settings, split)
+    except UserError:
+        return None  # options that are mistakes themselves
+    if question is None:
+        return None
+    return question, lambda: [each.question for each in DATASETS[settings.source](settings, name).problems()[split]]
+
+
+def _files_of_questions(study: Study, dataset: str, split: str) -> list[Path]:
     """Files that hold the questions of a split, prepared or as they were given."""
     from spo.data import local_files
 
@@ -191,13 +215,17 @@ def _questions_in(study: Study, dataset: str, split: str) -> list[Path]:
         return []
 
 
-def _prompt(dataset: Dataset, line: bytes) -> str:
+def _prompt(dataset: Dataset, question: str) -> str:
+    return dataset.prompt.replace("{question}", question)
+
+
+def _question(line: bytes) -> str:
     try:
         row = json.loads(line)
     except ValueError:
         return ""
-    text = next((row[key] for key in ("question", "problem", "quiz") if isinstance(row.get(key), str)), "")
-    return dataset.prompt.replace("{question}", text)
+    found = row if isinstance(row, dict) else {}
+    return next((found[key] for key in ("question", "problem", "quiz") if isinstance(found.get(key), str)), "")
 
 
 def _encoder(study: Study, model: str, local: Positions) -> Callable[[list[str]], Sequence[Sequence[int]]] | None:

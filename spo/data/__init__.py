@@ -45,14 +45,24 @@ def check_settings(name: str, settings: Dataset) -> None:
 
 
 def local_files(name: str, settings: Dataset) -> dict[str, list[Path]]:
-    """Return the files of `settings.path` by split; none for generated problems, or if a variable in it is not set.
+    """Return the files of `settings.path` by split, none if the path has a variable that is not set.
 
-    Raises UserError for a file that is not there.
+    Generated problems and unknown sources have none either. Raises UserError for a file that is not there.
     """
-    if settings.source in GENERATED or settings.path is None or "$" in os.path.expandvars(settings.path):
+    if settings.source not in given.SOURCES or settings.path is None or "$" in os.path.expandvars(settings.path):
         return {}
     parts = given.SOURCES[settings.source].parts
     return {split: [given.local_file(settings.path, name, part.stem) for part in parts[split]] for split in parts}
+
+
+def first_question(name: str, settings: Dataset, split: str) -> str | None:
+    """Return one question that a generator will draw for a split, in no time; None if the problems are given.
+
+    Raises UserError for wrong options.
+    """
+    if settings.source not in GENERATED:
+        return None
+    return generated.first_question(settings, name, GENERATED[settings.source], split)
 
 
 def prepare(name: str, settings: Dataset, output: Path) -> None:

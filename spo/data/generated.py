@@ -26,7 +26,7 @@ def load(settings: Dataset, name: str, source: ModuleType) -> Splits:
     def drawn(split: str, count: int):
         found = repeats = 0
         while found < count:
-            rng = Random(seeds.key(settings.seed, settings.source, split, found, repeats))
+            rng = _random(settings, split, found, repeats)
             item = source.draw(rng, options)
             question = normalised(item.question)
             if question in taken:
@@ -48,6 +48,15 @@ def load(settings: Dataset, name: str, source: ModuleType) -> Splits:
         for identity, item, rng in drawn("demonstrations", settings.demonstrations)
     ]
     return Splits(train, validation, test, demonstrations)
+
+
+def first_question(settings: Dataset, name: str, source: ModuleType, split: str) -> str:
+    """Return the first question that `load` would draw for a split if no earlier split had it."""
+    return source.draw(_random(settings, split, 0, 0), check_settings(settings, name, source)).question
+
+
+def _random(settings: Dataset, split: str, found: int, repeats: int) -> Random:
+    return Random(seeds.key(settings.seed, settings.source, split, found, repeats))
 
 
 def check_settings(settings: Dataset, name: str, source: ModuleType):

@@ -97,3 +97,62 @@ def test_load_finds_an_empty_file_of_problems(here: Path) -> None:
     (here / "data/test.jsonl").write_text("\n")
     (line,) = said(here, {"datasets": {"tales": {"test": None}}})
     assert line == "datasets.tales.path: data/test.jsonl: there is no problem in it"
+
+
+def test_load_names_what_files_say_beside_other_mistakes(here: Path) -> None:
+    changes = {
+        "models": {"other": {"path": "./modell"}},
+        "training": {"iterations": "twenty"},
+        "methods": {"chain": {"train": {"credit": {"rollout_per_cut": 2}}}},
+        "experiments": {"one": {"methods": ["grpo", "chain", "chan"], "train": {"context_tokens": 7}}},
+        "datasets": {"tales": {"test": 6}},
+    }
+    assert sorted(said(here, changes)) == [
+        "datasets.tales.test: 6, but data has 5 problems",
+        "experiments.one.methods.2: unknown method chan (did you mean chain?)",
+        "experiments.one.train.context_tokens: 7, but the shortest prompt of tales has 7 tokens",
+        "methods.chain.train.credit.rollout_per_cut: unknown key (did you mean rollouts_per_cut?)",
+        "models.other.path: modell: there is no such folder",
+        "training.iterations: should be a whole number, not 'twenty'",
+    ]
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"methods": {"chain": {"base": "nobody"}}},
+        {"methods": {"chain": {"base": "chain.int2"}}},
+        {"experiments": {"one": {"model": "nobody"}}},
+        {"experiments": {"one": {"dataset": "nobody"}}},
+        {"experiments": {"one": {"contexts": "many"}}},
+        {"experiments": {"one": {"evaluate_on": ["nobody"]}}},
+        {"datasets": {"tales": {"source": "nobody"}}},
+        {"datasets": {"tales": {"path": 3}}},
+        {"models": {"tiny": {"path": 3}}},
+    ],
+)
+def test_check_files_copes_with_what_other_mistakes_leave(here: Path, changes: dict) -> None:
+    changes = layers.merge(changes, {"models": {"other": {"path": "./modell"}}})
+    lines = said(here, changes)
+    assert len(lines) >= 2 and "models.other.path: modell: there is no such folder" in lines
+
+
+def test_check_files_leaves_rows_without_question_to_prepare(here: Path) -> None:
+    (here / "data/test.jsonl").write_text("[1]\n" * 5)
+    assert said(here, {"experiments": {"one": {"contexts": [9]}}}) == []
+
+
+def test_load_finds_contexts_below_the_shortest_prompt_that_will_be_drawn(here: Path) -> None:
+    tales = {"source": "stories", "path": None, "train": 20, "validation": 10, "test": 5, "demonstrations": 9}
+    drawn = {
+        "datasets": {"tales": tales},
+        "models": {"tiny": {"path": None, "sft": {"dataset": "tales"}}},
+        "experiments": {"one": {"contexts": [200], "train": {"context_tokens": 20}}},
+    }
+    (line,) = said(here, drawn)
+    assert line.startswith("experiments.one.train.context_tokens: 20, but the shortest prompt of tales has ")
+    shortest = int(line.split()[-2])
+    enough = {"experiments": {"one": {"train": {"context_tokens": shortest + 1}}}}
+    assert said(here, layers.merge(drawn, enough)) == []
+    none_left = {"experiments": {"one": {"train": {"context_tokens": shortest}}}}
+    assert len(said(here, layers.merge(drawn, none_left))) == 1
