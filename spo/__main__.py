@@ -98,7 +98,8 @@ def _run(arguments: Sequence[str]) -> int:
         if at is not None and options.command is not verbs.train:
             raise UserError("torchrun: `train` alone can be shared by several processes; start this command without it")
         if options.command not in JOBS:
-            options.command(options)
+            with Libraries():
+                options.command(options)
             sys.stdout.flush()
             return 0
         if at is None and getattr(options, "gpus", None) is not None:

@@ -49,14 +49,14 @@ def test_main_prints_one_line_for_a_library(monkeypatch: pytest.MonkeyPatch, cap
 
     (tmp_path / "x.jsonl").write_text("")
 
-    def verb(options: object) -> None:
+    def command(options: object) -> None:
         safe_open(tmp_path / "x.jsonl", "pt").__enter__()
 
     parser = program._parser()
     monkeypatch.setattr(program, "_parser", lambda: parser)
     for action in parser._subparsers._group_actions:
-        action.choices["grade"].set_defaults(verb=verb)
-    code = program.main(["grade", "--grader", "math", "--input", "x", "--output", "y"])
+        action.choices["grade-file"].set_defaults(command=command)
+    code = program.main(["grade-file", "--grader", "math", "--input", "x", "--output", "y"])
     error = capsys.readouterr().err
     assert (code, error.count("\n")) == (1, 1) and error.startswith("spo: safetensors: ")
 
@@ -66,28 +66,26 @@ def test_main_prints_one_line_for_a_library(monkeypatch: pytest.MonkeyPatch, cap
     "content", [b"", b"\xff\xfe\0", b"{", b'{"a": 1}', b"version https://git-lfs.github.com/spec/v1\n"]
 )
 def test_main_prints_one_line_for_any_broken_file_of_a_model(
-    tmp_path: Path, capsys: pytest.CaptureFixture, name: str, content: bytes
+    tmp_path: Path, capsys: pytest.CaptureFixture, monkeypatch: pytest.MonkeyPatch, name: str, content: bytes
 ) -> None:
     folder = tiny.model(tmp_path / "model")
     (folder / name).write_bytes(content)
-    arguments = ["judge", "--model", str(folder), "--grader", "math", "--contexts", "9"]
-    code = program.main([*arguments, "--predictions", "p", "--problems", "q", "--output", "o"])
+    monkeypatch.chdir(tmp_path)
+    code = program.main(["grade", "tiny/digits/greedy", "--config", str(tiny.study(tmp_path))])
     error = capsys.readouterr().err
-    assert code == 2 and error.count("\n") == 1 and str(folder / name) in error
+    assert code == 2 and error.count("\n") == 1 and f"model/{name}" in error
 
 
 def test_main_prints_one_line_for_a_tokenizer_that_its_library_refuses(
-    tmp_path: Path, capsys: pytest.CaptureFixture
+    tmp_path: Path, capsys: pytest.CaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     folder = tiny.model(tmp_path / "model")
     document = json.loads((folder / "tokenizer.json").read_text()) | {"decoder": {"type": "Unheard"}}
     (folder / "tokenizer.json").write_text(json.dumps(document))
-    predictions = tmp_path / "p.jsonl"
-    predictions.write_text('{"problem_id": "a", "response_ids": [4]}\n')
-    (tmp_path / "q.jsonl").write_text('{"id": "a", "answer": "4"}\n')
-    arguments = ["judge", "--model", str(folder), "--grader", "math", "--contexts", "9"]
-    code = program.main(
-        [*arguments, "--predictions", str(predictions), "--problems", str(tmp_path / "q.jsonl"), "--output", "o"]
-    )
+    monkeypatch.chdir(tmp_path)
+    predictions = tmp_path / "results/evals/tiny/digits/greedy/predictions.jsonl"
+    predictions.parent.mkdir(parents=True)
+    predictions.write_text('{"problem_id": "t0", "response_ids": [4]}\n')
+    code = program.main(["grade", "tiny/digits/greedy", "--config", str(tiny.study(tmp_path))])
     error = capsys.readouterr().err
-    assert code == 2 and error.count("\n") == 1 and str(folder / "tokenizer.json") in error
+    assert code == 2 and error.count("\n") == 1 and "model/tokenizer.json" in error

@@ -134,7 +134,7 @@ def test_trl_trainer_gives_each_token_the_advantage_of_spo_chain(trained) -> Non
                 iteration=1,
                 encode=lambda problem, prompts=prompts: prompts[int(problem.id)],
                 reward=lambda problem, ids, finished: reward_of(ids),
-                line_ends=lambda ids: (),
+                pieces=lambda ids: [""] * len(ids),
                 clock=Clock(),
             )
             rated, _, _ = chain.rate(world, problems, [(row, trajectory, reward)])

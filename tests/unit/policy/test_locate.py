@@ -66,9 +66,9 @@ def test_locate_says_in_one_line_that_a_proxy_cannot_be_used(tmp_path: Path, off
     cache = tmp_path / "hub"
     variables = {name: value for name, value in os.environ.items() if not name.lower().endswith("_proxy")}
     variables |= {"HF_HOME": str(tmp_path), "ALL_PROXY": "socks5://127.0.0.1:9", "HF_HUB_OFFLINE": offline}
-    command = [sys.executable, "-m", "spo", "judge", "--model", "a/b", "--grader", "math", "--contexts", "9"]
-    command += ["--predictions", "p", "--problems", "q", "--output", "o"]
-    done = subprocess.run(command, env=variables, capture_output=True, text=True)
+    study = tiny.study(tmp_path, model="a/b")
+    command = [sys.executable, "-m", "spo", "generate", "tiny/digits/greedy", "--config", str(study)]
+    done = subprocess.run(command, env=variables, capture_output=True, text=True, cwd=tmp_path)
     assert done.returncode == 2 and done.stderr.count("\n") == 1, done.stderr
     assert done.stderr.startswith("spo: model a/b: no such folder, and not to be had from the hub (") or (
         "SOCKS proxy" in done.stderr
@@ -78,7 +78,7 @@ def test_locate_says_in_one_line_that_a_proxy_cannot_be_used(tmp_path: Path, off
     (cache / "models--a--b/refs").mkdir()
     (cache / "models--a--b/refs/main").write_text("0" * 40)
     done = subprocess.run(command, env=variables, capture_output=True, text=True, cwd=tmp_path)
-    assert done.stderr.startswith("spo: p: cannot be read"), done.stderr
+    assert done.returncode == 0, done.stderr
 
 
 @pytest.fixture
