@@ -12,7 +12,7 @@ from torch import nn
 from spo.errors import Foreign, UserError, short_of_memory
 from spo.policy.architecture import FAMILIES
 from spo.policy.tensor_files import few
-from spo.policy.weights import untied
+from spo.policy.weights import check_pickled, untied
 
 #: Share of a logit by which equal inputs may differ: rows of a batch are computed alike.
 _ROUNDING = 1e-5
@@ -24,6 +24,7 @@ def load_causal(folder: Path, dtype: torch.dtype, head: bool = True) -> nn.Modul
     Raises UserError for whatever keeps transformers from loading it, for tensors that it would draw at random or leave
     out, and for models that see later tokens, as encoders do. `head`: without it, that of the model may be drawn.
     """
+    check_pickled(folder, head)
     from transformers import AutoModelForCausalLM  # seconds, which a wrong key need not cost
     from transformers.utils.logging import disable_progress_bar
 

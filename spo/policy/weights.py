@@ -1,4 +1,4 @@
-"""Weights of a model folder for backend engine, from safetensors or `.bin` files."""
+"""Weights of a model folder, from safetensors or `.bin` files."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from spo.errors import Foreign, UserError
-from spo.policy.model_folder import check_tensors, check_weights
+from spo.policy.model_folder import check_tensors, check_weights, read_config
 from spo.policy.tensor_files import Stored, weight_files
 
 EMBEDDING, HEAD = "model.embed_tokens.weight", "lm_head.weight"
@@ -28,13 +28,25 @@ def read_weights(folder: Path, head: bool = True) -> dict[str, Tensor]:
     weights: dict[str, Tensor] = {}
     for path in weight_files(folder):
         weights |= _read(path)
-    stored = {name: Stored(_DTYPES.get(w.dtype, str(w.dtype)), tuple(w.shape)) for name, w in weights.items()}
-    check_tensors(folder, config, stored, head)
+    check_tensors(folder, config, _stored(weights), head)
     if config.get("tie_word_embeddings") and HEAD in weights:
         own = weights.pop(HEAD)
         if not torch.equal(weights.setdefault(EMBEDDING, own), own):
             raise UserError(untied(folder))
     return weights
+
+
+def check_pickled(folder: Path, head: bool = True) -> None:
+    """Raise UserError for `.bin` weights that `check_tensors` refuses; their names take torch to read.
+
+    Other weights pass: `check_weights` has read their headers. No tensor is read. `head`: see `check_weights`.
+    """
+    pickled: dict[str, Tensor] = {}
+    for path in weight_files(folder):
+        if path.suffix == ".bin":
+            pickled |= _unpickled(path, "meta")
+    if pickled:
+        check_tensors(folder, read_config(folder), _stored(pickled), head)
 
 
 def untied(folder: Path) -> str:
@@ -51,9 +63,25 @@ def _read(path: Path) -> Mapping[str, Tensor]:
 
         with Foreign(path, "Download it again."):
             return load_file(path)
-    with Foreign(f"{path}: not a file of tensors alone", "Convert it with transformers to safetensors."):
-        # Only tensors and their containers are made: a pickle can run nothing.
-        found = torch.load(path, map_location="cpu", weights_only=True, mmap=False)
+    return _unpickled(path, "cpu")
+
+
+def _unpickled(path: Path, device: str) -> dict[str, Tensor]:
+    remedy = "Convert it with transformers to safetensors"
+    with Foreign(f"{path}: not a file of tensors alone", f"{remedy}."):
+        try:
+            # Only tensors and their containers are made: a pickle can run nothing.
+            found = torch.load(path, map_location=device, weights_only=True, mmap=False)
+        except Exception as error:
+            if type(error).__name__ != "UnpicklingError":  # whose many lines advise to let the file run what it wants
+                raise
+            raise UserError(
+                f"{path}: not a file of tensors alone: opening it would run code. {remedy} if you trust it."
+            ) from None
     if not isinstance(found, dict) or not all(isinstance(tensor, Tensor) for tensor in found.values()):
-        raise UserError(f"{path}: not a file of tensors alone. Convert it with transformers to safetensors.")
+        raise UserError(f"{path}: not a file of tensors alone. {remedy}.")
     return {str(name): tensor for name, tensor in found.items()}
+
+
+def _stored(weights: Mapping[str, Tensor]) -> dict[str, Stored]:
+    return {name: Stored(_DTYPES.get(w.dtype, str(w.dtype)), tuple(w.shape)) for name, w in weights.items()}

@@ -419,3 +419,20 @@ def test_a_copy_of_a_trained_folder_is_a_start(folder: Path, backend: str) -> No
     BACKENDS[backend](folder, 1).save(folder.parent / "saved")
     shutil.copytree(folder.parent / "saved", folder.parent / "again")
     check_model_folder(folder.parent / "again", backend)
+
+
+def test_open_refuses_a_bin_file_of_quantised_weights(folder: Path, backend: str) -> None:
+    pickle(folder)
+    weights = torch.load(folder / "pytorch_model.bin", weights_only=True)
+    name = "model.layers.1.mlp.up_proj.weight"
+    weights[name] = weights[name].to(torch.float8_e4m3fn)
+    torch.save(weights, folder / "pytorch_model.bin")
+    with pytest.raises(UserError, match=rf"quantised weights \({name}\)"):
+        BACKENDS[backend](folder, 1)
+
+
+def test_open_names_a_bin_file_that_would_run_code(folder: Path, backend: str) -> None:
+    (folder / "model.safetensors").unlink()
+    torch.save({"weight": Path("x")}, folder / "pytorch_model.bin")
+    with pytest.raises(UserError, match=r"pytorch_model.bin: not a file of tensors alone: opening it would run code"):
+        BACKENDS[backend](folder, 1)
