@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -49,7 +48,7 @@ def local_files(name: str, settings: Dataset) -> dict[str, list[Path]]:
 
     Generated problems and unknown sources have none either. Raises UserError for a file that is not there.
     """
-    if settings.source not in given.SOURCES or settings.path is None or "$" in os.path.expandvars(settings.path):
+    if settings.source not in given.SOURCES or settings.path is None or given.unset_variable(settings.path):
         return {}
     parts = given.SOURCES[settings.source].parts
     return {split: [given.local_file(settings.path, name, part.stem) for part in parts[split]] for split in parts}

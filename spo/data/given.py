@@ -16,6 +16,7 @@ from spo.settings import Dataset
 from spo.types import Problem
 
 Row = dict[str, object]
+_VARIABLE = re.compile(r"\$(\w+|\{[^}]*\})", re.ASCII)  # what `os.path.expandvars` leaves where a variable is not set
 MOST_LEAKED_SHARE = 0.05  # of the training rows; above it the files are taken to be wrong
 
 
@@ -149,10 +150,19 @@ def _rows(settings: Dataset, name: str, source: Source, split: str, notes: dict[
     return rows
 
 
+def unset_variable(path: str) -> bool:
+    """Return whether a path has a variable that the environment lacks; other dollars are part of a name.
+
+    >>> unset_variable("/data/${NO_SUCH}/x"), unset_variable("/data/$NO_SUCH"), unset_variable("/data/100 $ (a$)")
+    (True, True, False)
+    """
+    return _VARIABLE.search(os.path.expandvars(path)) is not None
+
+
 def local_file(folder: str, name: str, stem: str) -> Path:
     """Return a file of JSON lines in a local folder; raise UserError if it is not there."""
     expanded = os.path.expanduser(os.path.expandvars(folder))
-    if "$" in expanded:
+    if unset_variable(folder):
         raise UserError(f"datasets.{name}.path: {folder}: environment variable not set")
     candidates = [Path(expanded) / f"{stem}.jsonl{ending}" for ending in ("", ".gz")]
     for path in candidates:

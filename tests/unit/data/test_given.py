@@ -101,6 +101,13 @@ def test_gzip_and_variables_in_the_path(tmp_path, monkeypatch):
         DATASETS["gsm8k"](gsm8k("$PROBLEMS"), "g")
 
 
+def test_dollars_that_name_no_variable_are_part_of_the_path(tmp_path):
+    folder = tmp_path / "for 5 $ (the $(old) ones$)"
+    folder.mkdir()
+    write(folder)
+    assert len(DATASETS["gsm8k"](gsm8k(str(folder)), "g").train) == 28
+
+
 def test_damaged_gzip_is_named(tmp_path):
     write(tmp_path)
     data = gzip.compress((tmp_path / "train.jsonl").read_bytes())
