@@ -25,7 +25,14 @@ def accuracy_bars(settings: Figure, root: Path) -> Drawn:
 
 def height_inches(settings: Figure) -> float:
     """Return the height of a figure with one row per arm and quoted method."""
-    return 0.62 + 0.4 * (len(results.arms(settings.study)) + len(settings.quoted))
+    labels = _labels(settings)
+    lines = max(1 + label.count("\n") for label in labels)
+    return 0.62 + max(0.4, 0.17 * lines) * len(labels)
+
+
+def _labels(settings: Figure) -> list[str]:
+    rows = [*results.arms(settings.study), *settings.quoted]
+    return [style.wrapped(row.label) for row in rows]
 
 
 def draw_accuracy(axes: Axes, settings: Figure, table: pd.DataFrame) -> None:
@@ -35,7 +42,7 @@ def draw_accuracy(axes: Axes, settings: Figure, table: pd.DataFrame) -> None:
         _bar_row(axes, place, arm, table[table["method"] == arm.method])
     for place, quoted in enumerate(settings.quoted, start=len(arms)):
         _quoted_row(axes, place, quoted.number.value)
-    labels = [arm.label for arm in arms] + [quoted.label for quoted in settings.quoted]
+    labels = _labels(settings)
     axes.set_yticks(range(len(labels)), labels)
     axes.set_ylim(len(labels) - 0.42, -0.75)
     axes.tick_params(axis="y", length=0)

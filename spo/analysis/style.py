@@ -25,6 +25,9 @@ HALF_INCHES, WIDE_INCHES, FULL_INCHES = 3.6, 4.4, 7.0
 #: Distance between two lines of direct labels, in points.
 LABEL_GAP_POINTS = 9.5
 
+#: Letters in a line of a label, and lines in one.
+LABEL_LETTERS, LABEL_LINES = 32, 3
+
 #: Files of a figure.
 FORMATS = ("png", "pdf")
 #: Fonts that ship with matplotlib, so every machine draws the same letters.
@@ -97,6 +100,23 @@ def _save(canvas: Canvas, path: Path, **how) -> None:
     store.write_bytes(path, drawn.getvalue())
 
 
+def wrapped(label: str) -> str:
+    """Return a label on as many lines as it needs, three at most; a longer one loses its middle.
+
+    Labels of methods often differ at their ends, and the whole of each stands in the figure's CSV.
+
+    >>> wrapped("SPO-chain without mask")
+    'SPO-chain without mask'
+    >>> wrapped("SPO-chain with cutpoints below a probability of 0.8").splitlines()
+    ['SPO-chain with cutpoints below a', 'probability of 0.8']
+    """
+    lines = textwrap.wrap(label, LABEL_LETTERS)
+    if len(lines) > LABEL_LINES:
+        end = label[-LABEL_LETTERS:].lstrip()
+        lines = [*lines[: LABEL_LINES - 2], lines[LABEL_LINES - 2][: LABEL_LETTERS - 2] + " …", end]
+    return "\n".join(lines)
+
+
 def push_apart(wanted: np.ndarray, gap: float, low: float = -np.inf, high: float = np.inf) -> np.ndarray:
     """Positions (N) at least `gap` apart, as near to the `wanted` ones (N) as least squares allows, in the same order.
 
@@ -132,13 +152,15 @@ def label_ends(axes: Axes, ends: list[tuple[float, float, str, str, str]]) -> No
     height = axes.get_window_extent().height * 72 / axes.figure.dpi
     to_share = axes.transData + axes.transAxes.inverted()
     starts = np.array([to_share.transform((x, y)) for x, y, _, _, _ in ends])
-    placed = push_apart(starts[:, 1] * height, LABEL_GAP_POINTS, 0, height) / height
-    for (_, _, label, colour, remark), (x, y), share in zip(ends, starts, placed, strict=True):
+    names = [wrapped(label) for _, _, label, _, _ in ends]
+    gap = LABEL_GAP_POINTS * max(1 + name.count("\n") for name in names)
+    placed = push_apart(starts[:, 1] * height, gap, 0, height) / height
+    for name, (_, _, _, colour, remark), (x, y), share in zip(names, ends, starts, placed, strict=True):
         way = {"color": colour, "lw": 0.8, "alpha": 0.7, "transform": axes.transAxes, "clip_on": False}
         axes.plot([x, 1.005], [y, y], ls=(0, (1, 2)), **way)
         axes.plot([1.005, 1.03], [y, share], **way)
         words = axes.annotate(
-            label, (1.04, share), xycoords="axes fraction", va="center", color=darker(colour), weight="bold", size=7.5
+            name, (1.04, share), xycoords="axes fraction", va="center", color=darker(colour), weight="bold", size=7.5
         )
         axes.annotate(f"  {remark}", (1, 0.15), xycoords=words, va="baseline", color=QUIET, size=6.5)
 

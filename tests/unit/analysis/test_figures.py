@@ -81,6 +81,26 @@ def test_a_long_title_is_broken_to_fit_its_figure(filled):
         assert words.get_window_extent().x1 <= canvas.bbox.width
 
 
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("words", ["GRPO with sixteen samples a problem, no mask", "L" * 200])
+@pytest.mark.filterwarnings("error")
+def test_long_labels_leave_room_for_the_data(kind, words, filled):
+    root, study = filled
+    arms = tuple(dataclasses.replace(arm, label=f"{words} {number}") for number, arm in enumerate(study.arms))
+    settings = Figure(draw=kind, title="T", study=dataclasses.replace(study, arms=arms))
+    with style.styled():
+        canvas = figures.FIGURES[kind](settings, root).canvas
+        canvas.draw_without_rendering()
+        for axes in canvas.axes:
+            names = [*axes.texts, *axes.get_yticklabels(), axes.xaxis.label]
+            boxes = [name.get_window_extent() for name in names if name.get_text().strip()]
+            assert all(-1 <= box.x0 and box.x1 <= canvas.bbox.width + 1 for box in boxes)
+            assert axes.bbox.width > 0.05 * canvas.bbox.width
+        rows = [name.get_window_extent() for name in canvas.axes[0].get_yticklabels()]
+        rows.sort(key=lambda box: box.y0)
+        assert all(low.y1 <= high.y0 + 1 for low, high in zip(rows, rows[1:], strict=False))
+
+
 def test_every_kind_says_what_it_reads():
     assert set(FIGURE_READS) == set(figures.FIGURES)
 
