@@ -122,9 +122,17 @@ def _json(text: str) -> tuple[bool, Any]:
         return False, None
 
 
+class _Unfinished(dict):
+    """Values that the parser has begun to read: it would take null for one that stands inside itself."""
+
+    def __getitem__(self, node: Any) -> Any:
+        raise RecursionError
+
+
 def _parser() -> YAML:
     parser = YAML(typ="rt", pure=True)
     parser.constructor.add_constructor("tag:yaml.org,2002:timestamp", _as_written)
+    parser.constructor.recursive_objects = _Unfinished()
     return parser
 
 
