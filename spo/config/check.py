@@ -7,7 +7,7 @@ from pathlib import Path
 
 from spo.config import plan
 from spo.config.check_pictures import check_audit, check_claim, check_pictures, check_trace
-from spo.config.check_train import check_loss_keys, check_processes, check_sampled, check_train
+from spo.config.check_train import check_device, check_loss_keys, check_processes, check_sampled, check_train
 from spo.config.layers import KeyPath, Mistake, Mistakes
 from spo.config.study import Experiment, Method, Study
 from spo.config.validate import known
@@ -187,6 +187,7 @@ def _chat(at: KeyPath, dataset: str, model: str, study: Study) -> Found:
 def _protocol(at: KeyPath, protocol: Protocol) -> Found:
     yield from check_backend((*at, "backend"), protocol.backend)
     yield from check_sampled((*at, "samples_per_problem"), protocol.samples_per_problem, protocol.sampling)
+    yield from check_device((*at, "memory", "device"), protocol.backend, protocol.memory)
 
 
 def check_backend(at: KeyPath, backend: str) -> Found:

@@ -9,7 +9,7 @@ from typing import Any
 from spo.config.layers import KeyPath, Mistake
 from spo.config.resources import TrainJob
 from spo.config.validate import known
-from spo.settings import Chain, Credit, Group, Loss, Pairs, Train, Tree
+from spo.settings import Chain, Credit, Group, Loss, Memory, Pairs, Train, Tree
 from spo.types import Sampling
 
 #: Partitions that cut at tokens less probable than `threshold`.
@@ -55,8 +55,15 @@ def check_train(where: Callable[..., KeyPath], train: Train) -> Found:
         yield Mistake(where("loss", "probability_mask"), "0, but no probability is below 0, so that nothing is learnt")
     if train.memory.weights == "bfloat16" and train.dtype != "bfloat16":
         yield Mistake(where("memory", "weights"), f"bfloat16 needs `dtype: bfloat16`, which is {train.dtype}")
+    yield from check_device(where("memory", "device"), train.backend, train.memory)
     samples = train.validation_samples
     yield from check_sampled(where("validation_samples"), samples, train.validation_sampling)
+
+
+def check_device(at: KeyPath, backend: str, memory: Memory) -> Found:
+    """Yield a mistake for a GPU that the backend does not use."""
+    if backend == "engine" and memory.device == "cuda":
+        yield Mistake(at, "cuda, but backend engine uses the processor. Take backend hf or vllm, or device auto")
 
 
 def _objective(train: Train) -> str:

@@ -130,6 +130,14 @@ def method(**train: object) -> dict:
             "memory.weights: bfloat16 needs `dtype: bfloat16`, which is float32",
         ),
         (
+            method(credit={"kind": "group"}, memory={"device": "cuda"}),
+            "memory.device: cuda, but backend engine uses the processor. Take backend hf or vllm, or device auto",
+        ),
+        (
+            {"protocols": {"greedy": {"memory": {"device": "cuda"}}}},
+            "protocols.greedy.memory.device: cuda, but backend engine uses the processor",
+        ),
+        (
             method(credit={"kind": "group"}, validation_samples=2, validation_sampling={"temperature": 0}),
             "validation_samples: 2, but at temperature 0 all samples of a problem are the same",
         ),
