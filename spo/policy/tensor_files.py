@@ -181,7 +181,11 @@ def _instead(folder: Path) -> str:
     """Say what else is there, and what to do about it."""
     if any(folder.glob("model-*-of-*.safetensors")):
         return "and its shards have no model.safetensors.index.json. Download the model again."
-    others = sorted(path.name for pattern in OTHER_WEIGHTS for path in folder.glob(pattern))
+    names = [name for both in WEIGHTS for name in both]
+    for link in (folder / name for name in names):
+        if link.is_symlink() and not link.exists():
+            return f"but a link to {link.readlink()}, which is not there. Download the model again."
+    others = sorted(path.name for pattern in OTHER_WEIGHTS for path in folder.glob(pattern) if path.is_file())
     if others:
         return (
             f"but {others[0]}. Convert the weights: load the folder with transformers, and `save_pretrained` writes "

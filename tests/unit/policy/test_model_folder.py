@@ -300,6 +300,20 @@ def test_check_model_folder_says_how_to_convert_other_formats(folder: Path) -> N
         check_model_folder(folder)
 
 
+def test_check_model_folder_names_a_link_to_nowhere(folder: Path) -> None:
+    (folder / "model.safetensors").unlink()
+    (folder / "model.safetensors").symlink_to("../blobs/0123")
+    with pytest.raises(UserError, match=r"a link to ../blobs/0123, which is not there. Download the model again"):
+        check_model_folder(folder)
+
+
+def test_check_model_folder_takes_no_folder_for_weights(folder: Path) -> None:
+    (folder / "model.safetensors").unlink()
+    (folder / "model.safetensors").mkdir()
+    with pytest.raises(UserError, match=r"no such file, and no other weights"):
+        check_model_folder(folder)
+
+
 def test_check_model_folder_refuses_an_adapter(folder: Path) -> None:
     edit(folder / "adapter_config.json", base_model_name_or_path="their/model")
     with pytest.raises(UserError, match=r"adapter_config.json: .*merge_and_unload"):
