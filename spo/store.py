@@ -42,7 +42,8 @@ def write_bytes(path: str | Path, data: bytes) -> None:
     """Put `data` at `path` atomically: a reader, or a run that resumes, sees the old file or the new one, never a part.
 
     Makes the folders above it. A link stays, and its target is replaced; a device, a pipe or an open descriptor such as
-    `/dev/stdout` is written to. Raises RunFailure where the system refuses (full disk, no permission).
+    `/dev/stdout` is written to. Raises RunFailure where the system refuses (full disk, no permission), and
+    BrokenPipeError if nobody reads this process's output any more.
     """
     path = Path(path)
     try:
@@ -53,6 +54,8 @@ def write_bytes(path: str | Path, data: bytes) -> None:
         else:
             _replace(Path(os.path.realpath(path)) if path.is_symlink() else path, data)
     except OSError as error:
+        if isinstance(error, BrokenPipeError) and is_standard_output(path):
+            raise  # as with `| head`: no failure
         raise RunFailure(f"cannot write {path} ({len(data)} bytes): {error.strerror or error}") from error
 
 

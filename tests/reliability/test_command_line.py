@@ -226,6 +226,16 @@ def test_a_reader_that_leaves_early_ends_it_silently(command):
         assert process.wait() == 128 + signal.SIGPIPE
 
 
+def test_grading_to_a_reader_that_leaves_early_ends_it_silently(tmp_path):
+    (tmp_path / "a.jsonl").write_text('{"answer": "3", "response": "#### 3"}\n')
+    command = [sys.executable, "-m", "spo", "grade-file", "--grader", "final_line", "--input", "a.jsonl"]
+    files = {"cwd": tmp_path, "env": WITH_PACKAGE, "stdout": -1, "stderr": -1}
+    with subprocess.Popen([*command, "--output", "/dev/stdout"], **files) as process:
+        process.stdout.close()
+        assert process.stderr.read() == b""
+        assert process.wait() == 128 + signal.SIGPIPE
+
+
 def test_mistakes_are_exit_codes_if_stderr_and_stdin_are_closed(tmp_path):
     command = f"{sys.executable} -m spo check nothing.yaml 2>&- <&-"
     assert subprocess.run(["bash", "-c", command], cwd=tmp_path, env=WITH_PACKAGE, stdout=-1).returncode == 2
