@@ -10,7 +10,6 @@ import shutil
 import signal
 import subprocess
 import sys
-import time
 from dataclasses import asdict, replace
 from pathlib import Path
 
@@ -26,12 +25,12 @@ ROOT = Path(__file__).parents[2]
 WITH_PACKAGE = os.environ | {"PYTHONPATH": str(ROOT)}
 
 
-def spo(*arguments: str, at=None, environment: dict[str, str] | None = None) -> tuple[int, str, float]:
-    """Exit code, stderr and seconds of a command started in the folder `at`."""
-    start, command = time.perf_counter(), [sys.executable, "-m", "spo", *arguments]
+def spo(*arguments: str, at=None, environment: dict[str, str] | None = None) -> tuple[int, str]:
+    """Exit code and stderr of a command started in the folder `at`."""
+    command = [sys.executable, "-m", "spo", *arguments]
     variables = os.environ | {"PYTHONPATH": str(ROOT)} | (environment or {})
     done = subprocess.run(command, cwd=at, env=variables, capture_output=True, text=True, timeout=60)
-    return done.returncode, done.stderr, time.perf_counter() - start
+    return done.returncode, done.stderr
 
 
 @pytest.fixture
@@ -42,12 +41,12 @@ def study(tmp_path):
     return tmp_path
 
 
-def train(study, settings, *more: str) -> tuple[int, str, float]:
+def train(study, settings, *more: str) -> tuple[int, str]:
     file = tiny.study(study, settings)
     return spo("train", tiny.RUN, "--config", str(file), *more, at=study)
 
 
-def prepare(folder, settings: dict, **variables: str) -> tuple[int, str, float]:
+def prepare(folder, settings: dict, **variables: str) -> tuple[int, str]:
     """Prepare the dataset `x`."""
     store.write_text(folder / "x.yaml", json.dumps({"datasets": {"x": settings}}))
     return spo("prepare", "x", "--config", "x.yaml", at=folder, environment=variables)
@@ -67,13 +66,13 @@ def test_a_malformed_row_is_one_line_and_nothing_is_written(row, said, tmp_path)
     (tmp_path / "train.jsonl").write_text(f"{good}\n{row}\n")
     (tmp_path / "test.jsonl").write_text(f"{good}\n")
     settings = {"source": "gsm8k", "grader": "gsm8k", "path": str(tmp_path), "validation": 1}
-    code, error, _ = prepare(tmp_path, settings)
+    code, error = prepare(tmp_path, settings)
     assert (code, error.count("\n")) == (2, 1) and said in error
     assert not (tmp_path / "results").exists()
 
 
 def test_wrong_settings_are_one_line(tmp_path):
-    code, error, _ = prepare(
+    code, error = prepare(
         tmp_path, {"sourc": "stories", "source": "stories", "grader": "final_line", "train": 5, "test": 5}
     )
     assert code == 2
@@ -81,16 +80,16 @@ def test_wrong_settings_are_one_line(tmp_path):
 
 
 def test_a_name_that_the_study_does_not_have_is_one_line(study):
-    code, error, _ = spo("train", "tiny-digits-m-s2", "--config", "study.yaml", at=study)
+    code, error = spo("train", "tiny-digits-m-s2", "--config", "study.yaml", at=study)
     assert (code, error) == (2, "spo: study laptop: unknown run tiny-digits-m-s2 (did you mean tiny-digits-m-s1?)\n")
-    code, error, _ = spo("generate", "tiny/digits/gredy", "--config", "study.yaml", at=study)
+    code, error = spo("generate", "tiny/digits/gredy", "--config", "study.yaml", at=study)
     assert (code, error.count("\n")) == (2, 1) and "did you mean tiny/digits/greedy?" in error
 
 
 def test_a_missing_model_is_one_line(study):
     shutil.rmtree(study / "model")
     (study / "model").mkdir()
-    code, error, _ = train(study, tiny.BASE)
+    code, error = train(study, tiny.BASE)
     said = "models.tiny.path: model/config.json: no such file: model is not a model folder"
     assert (code, error) == (2, f"spo: {study}/study.yaml:1: {said}\n")
 
@@ -99,27 +98,27 @@ def test_a_model_that_the_hub_does_not_give_is_one_line(study):
     tiny.study(study, model="nobody/no-such-model")
     store.write_jsonl(study / "results/evals/tiny/digits/greedy/predictions.jsonl", [])
     command = ("grade", "tiny/digits/greedy", "--config", "study.yaml")
-    code, error, _ = spo(*command, at=study, environment={"HF_HUB_OFFLINE": "1"})
+    code, error = spo(*command, at=study, environment={"HF_HUB_OFFLINE": "1"})
     assert (code, error.count("\n")) == (2, 1)
     assert "model nobody/no-such-model: no such folder, and not to be had from the hub" in error
 
 
 def test_a_context_beyond_the_model_is_one_line(study):
-    code, error, _ = train(study, replace(tiny.BASE, context_tokens=65))
+    code, error = train(study, replace(tiny.BASE, context_tokens=65))
     assert (code, error.count("\n")) == (2, 1)
     assert "study.yaml:1: training.context_tokens: 65, but max_position_embeddings of models.tiny is 64" in error
 
 
 def test_a_context_beyond_the_model_is_one_line_in_evaluation_too(study):
     tiny.study(study, experiments={"e": {"contexts": [20, 65]}})
-    code, error, _ = spo("generate", "tiny/digits/greedy", "--config", "study.yaml", at=study)
+    code, error = spo("generate", "tiny/digits/greedy", "--config", "study.yaml", at=study)
     assert (code, error.count("\n")) == (2, 1)
     assert "study.yaml:1: experiments.e.contexts: 65, but max_position_embeddings of models.tiny is 64" in error
     assert not (study / "results/evals").exists() and not (study / "results/state").exists()
 
 
 def test_prompts_without_room_are_one_line(study):
-    code, error, _ = train(study, replace(tiny.BASE, max_prompt_tokens=2))
+    code, error = train(study, replace(tiny.BASE, max_prompt_tokens=2))
     said = "study.yaml:1: training.max_prompt_tokens: 2, but the shortest prompt of digits has 7 tokens"
     assert (code, error.count("\n")) == (2, 1) and said in error
 
@@ -140,14 +139,14 @@ def test_demonstrations_without_room_are_one_line(study, tmp_path):
         training=few,
         experiments={"e": {"contexts": [8]}},
     )
-    code, error, _ = spo("sft", "tiny", "--config", "study.yaml", at=tmp_path)
+    code, error = spo("sft", "tiny", "--config", "study.yaml", at=tmp_path)
     said = "models.tiny.architecture.max_position_tokens: 8, but the shortest demonstration of digits has 9 tokens"
     assert (code, error) == (2, f"spo: {said}\n")
 
 
 @pytest.mark.skipif(importlib.util.find_spec("vllm") is not None, reason="for machines without vLLM")
 def test_a_backend_that_is_not_installed_is_one_line(study):
-    code, error, _ = train(study, replace(tiny.BASE, backend="vllm"))
+    code, error = train(study, replace(tiny.BASE, backend="vllm"))
     assert (code, error.count("\n")) == (2, 1) and "backend vllm: vLLM is not installed: pip install" in error
     assert not list((study / "results/state").rglob("step-*"))
 
@@ -156,20 +155,20 @@ def test_a_dataset_that_the_hub_does_not_give_is_one_line(tmp_path):
     """And leaves what was prepared before."""
     store.write_text(tmp_path / "results/data/x/train.jsonl", "dear")
     environment = {"HF_HUB_OFFLINE": "1", "HF_HOME": str(tmp_path / "empty")}
-    code, error, _ = prepare(tmp_path, {"source": "gsm8k", "grader": "gsm8k"}, **environment)
+    code, error = prepare(tmp_path, {"source": "gsm8k", "grader": "gsm8k"}, **environment)
     assert (code, error.count("\n")) == (2, 1)
     assert "openai/gsm8k cannot be read from the hub" in error and "HF_HUB_OFFLINE=1" in error
     assert (tmp_path / "results/data/x/train.jsonl").read_text() == "dear"
 
 
 def test_gpus_that_are_not_there_are_one_line(study):
-    code, error, _ = train(study, tiny.BASE, "--gpus", "99")
+    code, error = train(study, tiny.BASE, "--gpus", "99")
     assert (code, error.count("\n")) == (2, 1) and "this job asks for 99 GPUs and sees" in error
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="for machines without a GPU")
 def test_a_gpu_that_is_not_there_is_one_line(study):
-    code, error, _ = train(study, replace(tiny.BASE, backend="hf", memory=Memory(device="cuda")))
+    code, error = train(study, replace(tiny.BASE, backend="hf", memory=Memory(device="cuda")))
     assert (code, error) == (2, "spo: memory.device: cuda: PyTorch finds no GPU here; use auto or cpu\n")
     assert not list((study / "results/state").rglob("step-*"))
 
@@ -191,7 +190,7 @@ def test_a_state_of_another_sampler_is_one_line_and_stays(study):
     file = state / "fingerprint.json"
     store.write_json(file, store.read_json(file) | {"sampler": "another"})
     before = {path: path.read_bytes() for path in state.rglob("*") if path.is_file()}
-    code, error, _ = train(study, settings)
+    code, error = train(study, settings)
     assert (code, error.count("\n")) == (2, 1)
     assert "state of another configuration: sampler (was another, now " in error
     assert before == {path: path.read_bytes() for path in state.rglob("*") if path.is_file()}

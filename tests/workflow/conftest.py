@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import os
+import resource
 import shutil
 import subprocess
 import sys
-import time
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -25,7 +25,7 @@ class Ended:
     code: int
     out: str
     err: str
-    seconds: float
+    cpu_seconds: float
 
     @property
     def text(self) -> str:
@@ -52,11 +52,11 @@ class Checkout:
     folder: Path
 
     def run(self, *command: str, timeout_s: float = 900) -> Ended:
-        start = time.perf_counter()
+        before = cpu_seconds_of_children()
         done = subprocess.run(
             command, cwd=self.folder, env=environment(), capture_output=True, text=True, timeout=timeout_s
         )
-        return Ended(done.returncode, done.stdout, done.stderr, time.perf_counter() - start)
+        return Ended(done.returncode, done.stdout, done.stderr, cpu_seconds_of_children() - before)
 
     def snakemake(self, *arguments: str, timeout_s: float = 900) -> Ended:
         return self.run(sys.executable, "-m", "snakemake", *arguments, timeout_s=timeout_s)
@@ -78,6 +78,11 @@ class Checkout:
         """Contents of files by relative path."""
         paths = [path for pattern in patterns for path in self.folder.glob(pattern) if path.is_file()]
         return {path.relative_to(self.folder).as_posix(): path.read_bytes() for path in sorted(paths)}
+
+
+def cpu_seconds_of_children() -> float:
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime
 
 
 def environment() -> dict[str, str]:

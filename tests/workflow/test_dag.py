@@ -51,10 +51,10 @@ def test_every_rule_says_what_it_does_costs_and_writes() -> None:
                 assert all("=" in entry or entry.startswith(")") for entry in entries), f"{name}: unnamed {block}"
 
 
-def test_a_dry_run_takes_three_seconds_at_most(checkout: Checkout) -> None:
+def test_a_dry_run_needs_little_of_a_processor(checkout: Checkout) -> None:
     ended = checkout.snakemake("-n")
     assert ended.code == 0, ended.text
-    assert ended.seconds < 3.0
+    assert ended.cpu_seconds < 5.0  # 1.5 on an idle machine; importing torch alone doubles it
     jobs = ended.jobs()
     assert jobs["sft"] == 2 and jobs["audit"] == jobs["train_with_critic"] == 5
     assert jobs["generate"] == jobs["grade"] == jobs["score"] > jobs["train"] + jobs["train_with_critic"]
@@ -202,6 +202,13 @@ def test_the_profiles_agree_where_they_are_about_the_same() -> None:
 
 
 def test_a_finished_study_has_nothing_to_do(finished: Checkout) -> None:
+    assert "Nothing to be done" in finished.snakemake("-n").text
+
+
+def test_another_wording_of_rules_repeats_nothing(finished: Checkout) -> None:
+    for name in ("data", "train", "evaluate"):
+        path = finished.folder / f"workflow/rules/{name}.smk"
+        path.write_text(path.read_text(encoding="utf-8").replace("python -m spo", "python -P -m spo"), encoding="utf-8")
     assert "Nothing to be done" in finished.snakemake("-n").text
 
 
