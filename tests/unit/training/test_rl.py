@@ -30,7 +30,8 @@ def test_each_method_reports_every_iteration(method, folder, tmp_path):
     rows = read_jsonl(tmp_path / "metrics.jsonl")
     assert [row["iteration"] for row in rows] == [0, 1, 2, 3, 4]
     assert [row["iteration"] for row in rows if "validation_accuracy" in row] == [0, 2, 4]
-    assert sum(row.get("episodes", 0) for row in rows) > 0
+    assert sum(row["episodes"] for row in rows[1:]) > 0 and sum(row["steps"] for row in rows[1:]) > 0
+    assert any(0 < row["accuracy"] < 1 for row in rows[1:]) and max(row["grad_norm"] for row in rows[1:]) > 1e-6
     for row in rows[1:]:
         assert row["problems"] == 4 and 0 <= row["truncated"] <= 1 and 0 < row["distinct_responses"] <= 1
         assert row["mismatch_kl"] < 1e-8
