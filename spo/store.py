@@ -59,6 +59,13 @@ def write_bytes(path: str | Path, data: bytes) -> None:
         raise RunFailure(f"cannot write {path} ({len(data)} bytes): {error.strerror or error}") from error
 
 
+def permit_usual(path: str | Path) -> None:
+    """Give a file the permissions that any new file gets; safetensors writes files that their owner alone can read."""
+    mask = os.umask(0o077)
+    os.umask(mask)
+    os.chmod(path, 0o666 & ~mask)
+
+
 def is_standard_output(path: str | Path) -> bool:
     """Whether what is written to `path` appears on this process's standard output."""
     try:

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from spo import finite, seeds
+from spo import finite, seeds, store
 from spo.errors import Foreign, RunFailure, UserError, short_of_memory
 from spo.policy import forest, forest_hf, loading, saving, transformer
 from spo.policy import head as output
@@ -92,6 +92,8 @@ class HfPolicy:
         # The start's own is copied as it is: the library reads some that it refuses to write.
         self.model.generation_config = GenerationConfig()
         self.model.save_pretrained(folder, max_shard_size="1000GB", **options)  # the workflow expects one file
+        for path in folder.glob("*.safetensors"):
+            store.permit_usual(path)
         (folder / "generation_config.json").unlink(missing_ok=True)
         saving.save_rest(self.source, folder, dtype=None)
 

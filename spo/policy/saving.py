@@ -26,6 +26,7 @@ def save_tensors(weights: Mapping[str, Tensor], folder: Path) -> None:
     tensors = {name: tensor.detach().contiguous() for name, tensor in weights.items()}
     with Foreign(folder / "model.safetensors", f"{REMEDY}.", RunFailure):
         save_file(tensors, folder / "model.safetensors", metadata={"format": "pt"})
+        store.permit_usual(folder / "model.safetensors")
 
 
 def write_config(path: Path, config: Mapping[str, Any]) -> None:

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from torch import Tensor
 
+from spo import store
 from spo.methods.world import Collected, ValueTarget
 from spo.types import Episode
 
@@ -58,6 +59,7 @@ def write_collected(path: Path, pending: Pending) -> None:
     if pending.reference is not None:
         arrays |= rows_to_arrays("reference", pending.reference)
     save_file(arrays, path)
+    store.permit_usual(path)
 
 
 def to_json(pending: Pending) -> dict[str, Any]:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from spo import seeds
+from spo import seeds, store
 from spo.methods import share
 from spo.policy import Policy
 from spo.training import ranks
@@ -75,6 +75,7 @@ def _write(path: Path, asked: str, found: Sequence[Sequence[Sample]]) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_suffix(".tmp")
     save_file(arrays, temporary, metadata={"asked": asked})
+    store.permit_usual(temporary)
     temporary.replace(path)
 
 

@@ -436,3 +436,14 @@ def test_open_names_a_bin_file_that_would_run_code(folder: Path, backend: str) -
     torch.save({"weight": Path("x")}, folder / "pytorch_model.bin")
     with pytest.raises(UserError, match=r"pytorch_model.bin: not a file of tensors alone: opening it would run code"):
         BACKENDS[backend](folder, 1)
+
+
+def test_save_lets_others_read_the_weights_as_the_umask_says(folder: Path, backend: str) -> None:
+    policy = BACKENDS[backend](folder, 1)
+    before = os.umask(0o027)
+    try:
+        policy.save(folder.parent / "saved")
+    finally:
+        os.umask(before)
+    modes = {path.name: path.stat().st_mode & 0o777 for path in (folder.parent / "saved").iterdir()}
+    assert modes == dict.fromkeys(modes, 0o640)
