@@ -72,9 +72,7 @@ def _unpickled(path: Path, device: str) -> dict[str, Tensor]:
         try:
             # Only tensors and their containers are made: a pickle can run nothing.
             found = torch.load(path, map_location=device, weights_only=True, mmap=False)
-        except Exception as error:
-            if type(error).__name__ != "UnpicklingError":  # whose many lines advise to let the file run what it wants
-                raise
+        except torch.serialization.pickle.UnpicklingError:  # its many lines advise to let the file run what it wants
             raise UserError(
                 f"{path}: not a file of tensors alone: opening it would run code. {remedy} if you trust it."
             ) from None
