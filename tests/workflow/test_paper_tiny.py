@@ -73,9 +73,9 @@ def test_every_method_ran_all_its_iterations(results: Path) -> None:
         assert [row["iteration"] for row in metrics] == list(range(run.train.last_iteration + 1)), name
         assert all("validation_accuracy" in row for row in metrics), name
         assert ("validation_sampled_accuracy" in metrics[0]) == (run.train.validation_samples > 0), name
-    assert {run.method for run in RUNS.values()} == {
-        name for name, method in STUDY.methods.items() if method.policy is None
-    }
+    trained = {name for name, method in STUDY.methods.items() if method.policy is None}
+    # Variants that the paper's figures have no experiment for.
+    assert trained - {run.method for run in RUNS.values()} == {"spo_chain.authors", "vineppo.math"}
 
 
 def moved(results: Path, name: str) -> bool:

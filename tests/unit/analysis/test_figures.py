@@ -94,7 +94,7 @@ def test_long_labels_leave_room_for_the_data(kind, words, filled):
         for axes in canvas.axes:
             names = [*axes.texts, *axes.get_yticklabels(), axes.xaxis.label]
             boxes = [name.get_window_extent() for name in names if name.get_text().strip()]
-            assert all(-1 <= box.x0 and box.x1 <= canvas.bbox.width + 1 for box in boxes)
+            assert all(box.x0 >= -1 and box.x1 <= canvas.bbox.width + 1 for box in boxes)
             assert axes.bbox.width > 0.05 * canvas.bbox.width
         rows = [name.get_window_extent() for name in canvas.axes[0].get_yticklabels()]
         rows.sort(key=lambda box: box.y0)
