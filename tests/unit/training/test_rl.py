@@ -66,6 +66,7 @@ def test_the_same_run_gives_the_same_bytes_and_another_seed_does_not(method, fol
 
 #: What a method needs beyond `tiny.METHODS` to learn the task in a few seconds
 LEARNING = {
+    "chain": {"iterations": 100},
     "tree": {"credit": replace(tiny.TREE, branches=(3, 3, 3), episodes_per_iteration=128)},
     # Beginning anew each time, it must learn from one round all that there is.
     "accepted": {
