@@ -100,7 +100,7 @@ def unknown(name: Any, known: Iterable[str], what: str) -> str:
     >>> unknown("x", ["grpo", "spo_chain"], "method")
     'unknown method x (there are grpo, spo_chain)'
     """
-    return one_line(f"unknown {what} {name} ({_hint(name, sorted(known)) or 'there are none'})")
+    return one_line(f"unknown {what} {name} ({_hint(name, sorted(set(known))) or 'there are none'})")
 
 
 def known(path: KeyPath, name: str | None, names: Iterable[str], what: str) -> Iterator[Mistake]:

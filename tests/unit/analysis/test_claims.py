@@ -387,7 +387,7 @@ def test_the_table_says_each_claim_once_and_judges_every_part(answered, trained)
     assert lines[8].endswith("| 2 | 4 tokens | audit credit | §2 |")
     caption = lines[-1]
     assert caption.startswith("A claim replicates if all its parts do")
-    assert "3 parts" in caption and caption.endswith("B is new.")
+    assert "Number of parts: 3." in caption and caption.endswith("B is new.")
     assert r"p{0.15\textwidth}" in (answered / "out/c.tex").read_text()
 
 
