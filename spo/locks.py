@@ -14,7 +14,7 @@ def take(file: IO, *, shared: bool = False, wait: bool = False) -> bool | None:
     """Lock an open file; return True if this process has the lock and False if another one holds it.
 
     Return None on a file system that has no such locks (some network and cluster file systems), after one warning that
-    names the folder: nothing is locked then, and work goes on.
+    names the folder: nothing is locked then, and work continues.
     """
     how = (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | (0 if wait else fcntl.LOCK_NB)
     try:

@@ -14,7 +14,7 @@ SIGTERM, CTRL_C = "SIGTERM", "Ctrl-C"
 
 
 class Asked:
-    """What has asked this process to stop so far: nothing, SIGTERM or Ctrl-C."""
+    """Request to stop that this process has received: none, SIGTERM or Ctrl-C."""
 
     def __init__(self) -> None:
         self.by: str | None = None

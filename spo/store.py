@@ -67,7 +67,7 @@ def permit_usual(path: str | Path) -> None:
 
 
 def is_standard_output(path: str | Path) -> bool:
-    """Whether what is written to `path` appears on this process's standard output."""
+    """Return whether what is written to `path` appears on this process's standard output."""
     try:
         return os.path.samestat(os.stat(path), os.fstat(1))
     except OSError:
@@ -268,7 +268,7 @@ def _replace(path: Path, data: bytes) -> None:
 
 
 def _is_special(path: Path) -> bool:
-    """Whether `path`, or what it links to, exists and is neither a file nor a folder: a device, a pipe, a socket."""
+    """Return whether `path`, or what it links to, is neither a file nor a folder: a device, pipe or socket."""
     try:
         mode = path.stat().st_mode
     except FileNotFoundError:
@@ -279,7 +279,7 @@ def _is_special(path: Path) -> bool:
 def _descriptor(path: Path) -> int | None:
     """A copy of the open descriptor of this process that `path` stands for: `/dev/stdout`, `/dev/fd/3`, links to them.
 
-    Opening such a path anew would begin at the start of a file to which a shell appends.
+    Opening such a path again would begin at the start of a file to which a shell appends.
     """
     own = Path(f"/proc/{os.getpid()}/fd")
     for _ in range(_MOST_LINKS):

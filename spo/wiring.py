@@ -1,4 +1,4 @@
-"""What training, evaluation and inspection are handed of a tokenizer and a dataset: prompts, rewards, texts of tokens.
+"""Prompt encoders, reward functions and token texts from a tokenizer and a dataset.
 
 Like `spo.verbs` it knows all rooms and imports them inside the functions.
 """

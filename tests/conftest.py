@@ -37,7 +37,7 @@ def needs_vllm() -> None:
 
 @pytest.fixture(scope="session")
 def needs_compiler() -> None:
-    """Where no C compiler works the test skips; with `$SPO_REQUIRE_COMPILER` it fails."""
+    """Skip the test if no C compiler works; with `$SPO_REQUIRE_COMPILER` it fails."""
     from spo.policy import compiled
     from spo.policy.transformer import Geometry
 

@@ -1,4 +1,4 @@
-"""What continuous integration may not skip."""
+"""Requirements of continuous integration."""
 
 from __future__ import annotations
 

@@ -101,7 +101,7 @@ def context_gain(root: Path, evidence: Evidence) -> Effect:
     return _points(evidence, stats.paired_difference(first, second), first.shape[1], "problems")
 
 
-# ---- learning curves of `evidence.metric`: one number a run, Welch's t-test over seeds -------------------------------
+# ---- learning curves of `evidence.metric`: one number per run, Welch's t-test over seeds -----------------------------
 
 
 def accuracy_at_equal_seconds(root: Path, evidence: Evidence) -> Effect:

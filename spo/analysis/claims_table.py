@@ -163,8 +163,8 @@ def _caption(settings: Table, numbers: pd.DataFrame) -> str:
         "A claim replicates if all its parts do, and does not if any part does not. Differences of accuracy are in "
         "points of 100, savings in per cent of the second. The rules were fixed before the runs: a part replicates, or "
         "fails, if its whole 95 % interval lies where the rule says; an interval without width, of results that are "
-        f"all alike, tells nothing. Number of parts: {len(numbers)}. By chance alone about one interval in twenty would "
-        "miss 0. The CSV has p-values of no difference, also adjusted for looking at all parts (Holm)."
+        f"all alike, tells nothing. Number of parts: {len(numbers)}. By chance alone about one interval in twenty "
+        "would miss 0. The CSV has p-values of no difference, also adjusted for looking at all parts (Holm)."
     )
     if "credit_error" in set(numbers["statistic"]):
         text += " Cost of an estimator: tokens generated for its estimates, a token trained on."

@@ -30,7 +30,7 @@ def missing() -> Iterator[set[str]]:
 
 
 def fallbacks(letters: set[str]) -> tuple[str, ...]:
-    """Return families of fonts of this machine that have some of `letters`, the most useful first, none in vain.
+    """Return installed font families that have some of `letters`, the most useful first.
 
     Which fonts there are decides nothing about texts that the usual font can draw.
     """

@@ -83,7 +83,7 @@ class Arm:
     colour: str
     """Hex colour; shipped colours are those of Okabe & Ito, which colour-blind readers can tell apart."""
     line: Literal["solid", "dashed", "dotted", "dashdot"] = "solid"
-    """How its lines are drawn; variants in shades of their method's colour differ in this too."""
+    """Dash pattern of its lines; variants in shades of their method's colour differ in this too."""
     runs: tuple[Run, ...]
     trained: bool = True
     """Whether the runs were trained in this study; false: the base, or a policy that others trained."""
@@ -190,7 +190,7 @@ class Figure:
     metric: Metric = "validation_accuracy"
     """Field of metrics.jsonl that figures of validation show."""
     sampled: str = ""
-    """How the responses behind a sampled metric were drawn, such as `16 samples per problem at temperature 0.35`."""
+    """Sampling of the responses behind a sampled metric, such as `16 samples per problem at temperature 0.35`."""
     files: tuple[str, ...] = ()
     """Files of the audit or trace that it shows, under the results folder."""
     paper: tuple[PaperNumber, ...] = ()
@@ -232,7 +232,7 @@ class Table:
     metric: Metric = "validation_accuracy"
     """Field of metrics.jsonl that tables of validation show."""
     sampled: str = ""
-    """How the responses behind a sampled metric were drawn, such as `16 samples per problem at temperature 0.35`."""
+    """Sampling of the responses behind a sampled metric, such as `16 samples per problem at temperature 0.35`."""
     claims: tuple[Claim, ...] = ()
     """The study's claims, for the table that judges them."""
     columns: tuple[SettingsColumn, ...] = ()
@@ -286,7 +286,7 @@ class Shown:
     file: str
     """Path under the results folder."""
     policy: str
-    """Who wrote the responses, such as `SFT base`."""
+    """Author of the responses, such as `SFT base`."""
 
 
 @settings

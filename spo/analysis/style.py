@@ -1,4 +1,4 @@
-"""How every figure looks, how labels are kept apart, and how files come out the same each time.
+"""Style of every figure: colours, labels kept apart, and reproducible files.
 
 Modules that draw take matplotlib from `spo.analysis.plotting`, which imports it without the user's own settings.
 """

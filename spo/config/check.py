@@ -94,7 +94,7 @@ class _Names:
 
 
 def _has_lineage(method: str, study: Study) -> bool:
-    """Whether every method that this one is based on, or starts from, exists; other checks name one that does not."""
+    """Return whether every method that this one is based on, or starts from, exists; other checks name it."""
     seen, waiting = set(), [method]
     while waiting:
         each = waiting.pop()

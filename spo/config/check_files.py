@@ -1,4 +1,4 @@
-"""What the files that a config names say about it: model local, numbers of problems, lengths of prompts.
+"""Checks of a config against the files that it names: model folders, numbers of problems, lengths of prompts.
 
 A dry run calls this too, so that it never imports torch and reads as little as it can.
 """
@@ -58,7 +58,7 @@ def is_local(path: str) -> bool:
 
 
 def _model(key: str, folder: Path) -> tuple[list[Mistake], int | None]:
-    """What is wrong with a folder, and otherwise how many positions its model has."""
+    """Return what is wrong with a folder, and otherwise how many positions its model has."""
     from spo.policy.model_folder import check_model_folder
 
     at = ("models", key, "path")
@@ -229,7 +229,7 @@ def _question(line: bytes) -> str:
 
 
 def _encoder(study: Study, model: str, local: Positions) -> Callable[[list[str]], Sequence[Sequence[int]]] | None:
-    """What turns texts into ids for a model; None if its tokenizer is neither here nor known."""
+    """Return what turns texts into ids for a model; None if its tokenizer is neither here nor known."""
     from spo.policy import tokenizer as tokenizers
 
     settings, made = study.models[model], Path(study.results) / "models" / model

@@ -53,7 +53,7 @@ def check_audit(at: KeyPath, audit: AuditPlan, study: Study, names: Names) -> Fo
 
 
 def _has_critic(study: Study, audit: AuditPlan) -> bool:
-    """Whether the audited method trains a critic; True where another mistake hides that."""
+    """Return whether the audited method trains a critic; True where another mistake hides that."""
     try:
         return isinstance(plan.train_settings(study, audit.method, audit.experiment).credit, Critic)
     except (Mistakes, KeyError):
@@ -243,7 +243,7 @@ def _trained(at: KeyPath, method: str, experiment: Experiment, study: Study) -> 
 
 
 def _trains_nothing(study: Study, experiment: Experiment) -> bool:
-    """Whether all methods of an experiment are policies that others trained."""
+    """Return whether all methods of an experiment are policies that others trained."""
     methods = [study.methods.get(method) for method in experiment.methods]
     return all(method is not None and method.policy is not None for method in methods)
 

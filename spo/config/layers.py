@@ -50,7 +50,7 @@ class Layer:
 
 
 class Place(NamedTuple):
-    """Where a value is set: which layer (its index and name), and the line, 0 if the layer has no lines."""
+    """Place that sets a value: the layer (its index and name), and the line, 0 if the layer has no lines."""
 
     layer: int
     line: int
@@ -204,7 +204,7 @@ def _key_line(mapping: CommentedMap, key: Any) -> int:
 
 
 def place(layers: Sequence[Layer], path: KeyPath) -> Place:
-    """Where the value at `path` is set: in the uppermost layer that has the key, or the nearest key above it."""
+    """Return where the value at `path` is set: in the uppermost layer that has the key, or the nearest key above it."""
     for length in range(len(path), 0, -1):
         for index in range(len(layers) - 1, -1, -1):
             if _has(layers[index].tree, path[:length]):

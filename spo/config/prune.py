@@ -1,4 +1,4 @@
-"""What an overlay leaves without a subject when it takes methods or experiments out of a study."""
+"""Removal of everything that loses its subject when it takes methods or experiments out of a study."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from spo.config.layers import KeyPath, Layer, Place, Tree, dotted, place
 
 @dataclass(frozen=True)
 class Cut:
-    """What one layer takes away: methods of an experiment, or the experiment itself (`methods` None)."""
+    """Cut of one layer: methods of an experiment, or the experiment itself (`methods` None)."""
 
     at: Place
     why: str

@@ -213,7 +213,7 @@ def _breaks(text: str, start: int, end: int) -> list[int]:
 
 
 def _word_break(part: str) -> int | None:
-    """Where a long part is broken outside formulas, None if nowhere."""
+    """Return where a long part is broken outside formulas; None if nowhere."""
     veiled = _veil(part)
     for at in _middles(_WORD_BREAKS, veiled.text):
         if min(veiled.places[at], len(part) - veiled.places[at]) >= _LEAST_WORDS:
@@ -222,7 +222,7 @@ def _word_break(part: str) -> int | None:
 
 
 def _formula_break(part: str) -> int | None:
-    """Where a long part is broken inside a formula, None if nowhere."""
+    """Return where a long part is broken inside a formula; None if nowhere."""
     found = (at for at in _middles(_FORMULA_BREAKS, part) if min(at, len(part) - at) >= _LEAST_FORMULA)
     return next(found, None)
 

@@ -91,7 +91,7 @@ def grade_file(source: Path, grader: Grader, output: Path) -> None:
 
 
 def summary(rows: Sequence[Mapping[str, object]]) -> str:
-    """How many graded rows are right, state no answer, or were stopped or punished, in one line.
+    """Return one line that counts the graded rows that are right, without answer, stopped or punished.
 
     >>> summary([{"reason": reason} for reason in ("equal", "different", "no answer", "equal", "timeout")])
     '5 graded: 2 right, 1 without answer, 1 timeout'

@@ -1,4 +1,4 @@
-"""Whether a text breaks off or ends in doubt, so that its last number is no answer."""
+"""Texts that break off or end in doubt, so that their last number is no answer."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ _FEW_WORDS = 4
 
 
 def is_unfinished(text: str) -> bool:
-    """Whether a text that ends its sentences breaks off within one, or within a formula.
+    """Return whether a text that ends its sentences breaks off within one, or within a formula.
 
     >>> is_unfinished("So it is 5. At these points, the distance"), is_unfinished("So it is 5."), is_unfinished("x = 5")
     (True, False, False)
@@ -57,7 +57,7 @@ def is_unfinished(text: str) -> bool:
 
 
 def is_open_ended(text: str, value_start: int, value_end: int) -> bool:
-    """Whether what stands around the last value of a text, from `value_start` on, shows that it is no conclusion."""
+    """Return whether the words around the last value of a text, from `value_start` on, rule it out as a conclusion."""
     rest = _FAREWELL.sub("", text[value_end:])
     text = text[:value_end] + rest
     start = max((end.end() for end in _END.finditer(text, 0, value_end) if end.end() < value_end), default=0)
@@ -82,7 +82,7 @@ def is_open_ended(text: str, value_start: int, value_end: int) -> bool:
 
 
 def is_hanging(text: str) -> bool:
-    """Whether a text ends with a word or sign that no line of a calculation ends with.
+    """Return whether a text ends with a word or sign that no line of a calculation ends with.
 
     >>> is_hanging("9 * 2 ="), is_hanging("13 eggs and then"), is_hanging("9 * 2 = 18")
     (True, True, False)
@@ -96,7 +96,7 @@ def _joins(words: list[str]) -> bool:
 
 
 def _has_open_formula(tail: str) -> bool:
-    """Whether a formula, a bracket of one or an environment begins and does not end."""
+    """Return whether a formula, a bracket of one or an environment begins and does not end."""
     plain = tail.rpartition("\n\n")[2].replace(r"\$", " ").replace("\\\\", " ")
     if plain.rfind(r"\[") > plain.rfind(r"\]") or plain.rfind(r"\(") > plain.rfind(r"\)"):
         return True

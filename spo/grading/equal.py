@@ -282,7 +282,7 @@ def _is_range(tree: Tree) -> bool:
 
 
 def _is_label(tree: Tree) -> bool:
-    r"""What stands before `=` and only names the answer: x, AB, \theta_1, f(x), the area, (p, q)."""
+    r"""Return what stands before `=` and only names the answer: x, AB, \theta_1, f(x), the area, (p, q)."""
     if tree[0] in ("variable", "word", "constant"):
         return tree != INFINITY
     if tree[0] == "tuple":

@@ -82,7 +82,7 @@ def rounds_to(first: tuple, decimal: str) -> bool:
 
 
 def close(first: tuple, second: tuple) -> bool:
-    """Whether two real constants, rounded to doubles, differ by at most 0.001, or by a billionth of the larger one.
+    """Return whether two real constants, rounded to doubles, differ by at most 0.001 or a billionth of the larger.
 
     The bound is the official one: of two numbers just 0.001 apart rounding decides.
 

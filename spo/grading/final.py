@@ -1,4 +1,4 @@
-"""Where a response states its final answer: answer tags, the last box, a `####` line, "the answer is", a conclusion.
+"""Final answers of responses: answer tags, the last box, a `####` line, "the answer is", a conclusion.
 
 Every search runs in time linear in the length of the text.
 """
@@ -132,7 +132,7 @@ def boxes(text: str) -> list[tuple[int, str]]:
 
 
 def box_end(text: str, start: int, content: str) -> int:
-    """Where the content of a box ends that begins at `start`."""
+    """Return where the content of a box ends that begins at `start`."""
     return text.index(content, start) + len(content)
 
 
@@ -210,7 +210,7 @@ def _marked(text: str) -> str | None:
 
 
 def _phrased(text: str, strong: bool, after: int = 0) -> list[str]:
-    """What the last "answer is" or "is the answer" states that states anything; not strong: "the result is".
+    """Return what the last "answer is" or "is the answer" states that states anything; not strong: "the result is".
 
     `after`: the place of the last box. What stands before it does not count, nor does an answer without a value then.
     """
@@ -259,7 +259,7 @@ def _stated(text: str, match: re.Match[str], strong: bool, boxed: bool) -> list[
 
 
 def _is_working(text: str, match: re.Match[str], said: str) -> bool:
-    """Whether "Answer:" is the heading of the working, so that its first sentence is not the answer."""
+    """Return whether "Answer:" is the heading of the working, so that its first sentence is not the answer."""
     if text[: match.start()].strip("#*_ \t\n") or _is_value(said):
         return False
     end = text.find(said, match.end()) + len(said)
@@ -267,7 +267,7 @@ def _is_working(text: str, match: re.Match[str], said: str) -> bool:
 
 
 def _is_value(said: str) -> bool:
-    """Whether a sentence is nothing but a value, perhaps with a unit."""
+    """Return whether a sentence is nothing but a value, perhaps with a unit."""
     return bool(_FORMULA.fullmatch(said)) or len(re.findall(r"[a-zA-Z]{2,}", said)) <= 3 and "=" not in said
 
 
@@ -349,7 +349,7 @@ def _last_side(stated: str) -> list[str]:
 
 
 def _in_words(stated: str | None) -> list[str]:
-    """What is stated, and if it is a sentence with one number in it, that number."""
+    """Return what is stated, and if it is a sentence with one number in it, that number."""
     if not stated:
         return []
     words = re.findall(r"(?<![\\a-zA-Z])[a-zA-Z]{2,}", stated.lower())

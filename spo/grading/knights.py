@@ -101,7 +101,7 @@ def _conclusion(response: str, expected: dict[str, str], kinds: set[str]) -> dic
 
 
 def _told(text: str, expected: dict[str, str], kinds: set[str]) -> dict[str, str]:
-    """Who is what; somebody expected of whom only an unknown kind is told, such as a troll, is of that kind."""
+    """Return who is what; somebody expected of whom only an unknown kind is told, such as a troll, is of that kind."""
     known = dict(_said(text, kinds))
     others = {name: kind for name, kind in _said(text, set()) if name in expected and name not in known}
     return known | others

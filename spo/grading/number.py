@@ -103,7 +103,7 @@ def _marked(text: str) -> str | None:
 
 
 def _phrased(text: str, after: int) -> list[str]:
-    """What follows "answer is", the last one first, up to the end of the sentence.
+    """Return what follows "answer is", the last one first, up to the end of the sentence.
 
     `after`: the place of the last box, before which nothing counts. An "Answer:" at the head of the working states
     nothing, unless a bare value follows.

@@ -119,7 +119,7 @@ def _split(texts: Sequence[str], separated: bool) -> list[str]:
 
 
 def _is_list(reference: str) -> bool:
-    """Whether a reference has commas that separate answers: not within brackets or braces, nor in one long number."""
+    """Return whether a reference has commas that separate answers: not in brackets, braces or a long number."""
     text = normal(reference)
     one_number = _THOUSANDS.fullmatch(text) and text in re.sub(r"\\!\s*", "", reference)
     if one_number or _BRACKETS & set(text) or _AND.search(text):

@@ -252,7 +252,7 @@ def _check_added(folder: Path, added: Mapping[str, int], vocabulary: Mapping[str
         if str(known.get(content)) != str(number):
             raise UserError(
                 f"{path}: added_tokens_decoder: {content!r} has id {number}, but tokenizer.json gives it "
-                f"{known.get(content, 'none')}. Save the tokenizer anew with `save_pretrained` of transformers."
+                f"{known.get(content, 'none')}. Save the tokenizer again with `save_pretrained` of transformers."
             )
 
 

@@ -134,8 +134,8 @@ class Accepted:
     temperature: Above = 1.0
     """Temperature of the softmax whose likelihood is learnt (official: 0.6, at which responses were sampled)."""
     keep: Literal["last", "first_peak", "best"] = "last"
-    """Which policy of an iteration goes on: the `last` one, or by accuracy on validation problems (of samples, if there
-    are `validation_samples`) that of the `first_peak`, where training then ends (official), or the `best` of all."""
+    """Policy that the next iteration starts from: the `last` one, or by validation accuracy (sampled, if there are
+    `validation_samples`) that of the `first_peak`, where training then ends (official), or the `best` of all."""
     validate_every_steps: Positive = 500
     """`first_peak` and `best`: optimizer steps between the policies that are compared; the first and the last one of an
     iteration are compared too."""

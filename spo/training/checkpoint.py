@@ -43,7 +43,7 @@ _DTYPES = {torch.float32: "F32", torch.bfloat16: "BF16"}
 
 @dataclass(frozen=True)
 class State:
-    """What a run is between two iterations: iterations `done`, weights and moments by name, memory, counters; inside
+    """State of a run between two iterations: iterations `done`, weights and moments by name, memory, counters; inside
     an iteration also what is `pending`, whose `best` weights are among the tensors, behind `BEST`.
 
     Tensors that were read from a checkpoint are views of its file, which the system reads as they are copied. Each of
@@ -85,15 +85,15 @@ def _remedy(differing: Sequence[str], sampler: object) -> str:
     """Say what makes a state folder fit again, whose sampler was `sampler`, or None for PyTorch alone.
 
     >>> _remedy(["sampler"], None)
-    'set SPO_SAMPLER=plain to go on with the same sampler'
+    'set SPO_SAMPLER=plain to resume with the same sampler'
     >>> _remedy(["train.iterations"], None)
-    'remove the folder to start anew'
+    'remove the folder to start from the beginning'
     """
     if list(differing) != ["sampler"]:
-        return "remove the folder to start anew"
+        return "remove the folder to start from the beginning"
     if sampler is None:
-        return "set SPO_SAMPLER=plain to go on with the same sampler"
-    return "install a C compiler (gcc or clang), or unset SPO_SAMPLER, to go on with the same sampler"
+        return "set SPO_SAMPLER=plain to resume with the same sampler"
+    return "install a C compiler (gcc or clang), or unset SPO_SAMPLER, to resume with the same sampler"
 
 
 def save(folder: Path, state: State) -> None:
@@ -179,7 +179,7 @@ def _resume(folder: Path) -> str | None:
             return path.name
         print(f"spo: {path}: {reason}; trying the checkpoint before it", file=sys.stderr)
     if candidates:
-        raise RunFailure(f"{folder}: every checkpoint is damaged; remove the folder to start anew")
+        raise RunFailure(f"{folder}: every checkpoint is damaged; remove the folder to start from the beginning")
     for name in LOGS:
         (folder / name).unlink(missing_ok=True)
     return None

@@ -176,5 +176,5 @@ class _Progress:
             self.told = now
             try:
                 os.write(TERMINAL, f"{line}\n".encode())
-            except OSError:  # the window was closed; the log goes on
+            except OSError:  # the window was closed; the log continues
                 self.terminal = False

@@ -116,7 +116,7 @@ def fitting_problems(
 
 
 def draw_problems(problems: Sequence[Problem], settings: Train, iteration: int) -> list[Problem]:
-    """Return an iteration's problems, drawn without replacement inside it, anew each time (spec §2.1 item 1).
+    """Return an iteration's problems, drawn without replacement within it, independent of others (spec §2.1 item 1).
 
     Deviation: a run that continues another one draws other problems; the official code begins its draws again.
     """

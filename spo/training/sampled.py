@@ -20,7 +20,7 @@ PART_SAMPLES = 16384
 
 
 class Sampled:
-    """What an iteration asks a policy for, in its order, from the folder as far as it is there.
+    """Samples of an iteration, in the order of its requests, read from the folder as far as they are there.
 
     An iteration asks for the same samples whenever it is repeated, since nothing in it is random but by counters.
     `drawn` is called after each part.

@@ -318,7 +318,7 @@ def test_ctrl_c_in_supervised_training_saves_what_is_done(tmp_path):
             sft_run(tmp_path / "told")
     finally:
         sft.nll_step = step
-    assert next(taken) == 11  # of five steps an iteration, ten were taken
+    assert next(taken) == 11  # of five steps per iteration, ten were taken
     sft_run(tmp_path / "told")
     assert outcome(tmp_path / "calm") == outcome(tmp_path / "told")
 

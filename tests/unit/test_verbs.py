@@ -1,4 +1,4 @@
-"""What the commands hand to the rooms, on a real tiny model."""
+"""Commands on a real tiny model."""
 
 from __future__ import annotations
 
@@ -93,7 +93,7 @@ def test_score_writes_intervals_by_problem(tmp_path, monkeypatch):
 
 @pytest.mark.parametrize("backend", ["engine", "hf"])
 def test_train_tries_to_save_before_it_trains(study, monkeypatch, capsys, backend):
-    """What a library refuses to write is one line, before any state is made."""
+    """A file that a library refuses to write is one line, before any state is made."""
 
     def refuse(*_: object, **__: object) -> None:
         raise UserError("model: cannot be saved. Use another one.")

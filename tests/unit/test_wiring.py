@@ -1,4 +1,4 @@
-"""What training is handed of a tokenizer: the texts of tokens, whatever the tokenizer does with blanks."""
+"""Texts of tokens for training, whatever the tokenizer does with blanks."""
 
 from __future__ import annotations
 

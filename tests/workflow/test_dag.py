@@ -115,7 +115,7 @@ def spelt_out(checkout: Checkout) -> Checkout:
 
 
 def asked(text: str, rule: str) -> dict[str, str]:
-    """What the first job of a rule asks for, by a dry run of rules that are spelt out."""
+    """Return what the first job of a rule asks for, by a dry run of rules that are spelt out."""
     found = re.search(rf"^rule {rule}:\n(?:    .*\n)*?    resources: (.*)$", text, flags=re.MULTILINE)
     return dict(part.split("=", 1) for part in found[1].split(", "))
 

@@ -79,7 +79,7 @@ def test_every_method_ran_all_its_iterations(results: Path) -> None:
 
 
 def moved(results: Path, name: str) -> bool:
-    """Whether a run's weights are others than those that it started from."""
+    """Return whether a run's weights are others than those that it started from."""
     run = RUNS[name]
     start = f"runs/{run.start}/model" if run.start else f"models/{run.model}"
     before, after = (load_file(results / folder / "model.safetensors") for folder in (start, f"runs/{name}/model"))

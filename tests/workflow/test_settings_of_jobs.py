@@ -1,4 +1,4 @@
-"""How settings and local files reach jobs: what a change repeats, and command lines that hold names alone."""
+"""Settings and local files of jobs: what a change repeats, and command lines that hold names alone."""
 
 from __future__ import annotations
 

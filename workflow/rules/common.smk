@@ -65,7 +65,7 @@ def refuse_results_of_earlier_versions():
         and any(Path(PATHS.run("")).glob("*/metrics.jsonl"))
     ):
         print(
-            f"config: results: {STUDY.results} has runs of an earlier version, which this one cannot go on with. Move that "
+            f"config: results: {STUDY.results} has runs of an earlier version, which this one cannot continue. Move that "
             "folder away, or give this study another one.",
             file=sys.stderr,
         )

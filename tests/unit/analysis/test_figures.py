@@ -82,7 +82,7 @@ def test_a_long_title_is_broken_to_fit_its_figure(filled):
 
 
 @pytest.mark.parametrize("kind", KINDS)
-@pytest.mark.parametrize("words", ["GRPO with sixteen samples a problem, no mask", "L" * 200])
+@pytest.mark.parametrize("words", ["GRPO with sixteen samples per problem, no mask", "L" * 200])
 @pytest.mark.filterwarnings("error")
 def test_long_labels_leave_room_for_the_data(kind, words, filled):
     root, study = filled

@@ -1,4 +1,4 @@
-"""What is drawn last is tried first, on made-up results with the study's own settings."""
+"""Rehearsal of figures, tables and report on made-up results with the study's own settings."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What files say about a config before anything runs: folders, numbers of problems, lengths of prompts."""
+"""Files against a config before anything runs: folders, numbers of problems, lengths of prompts."""
 
 from __future__ import annotations
 

@@ -134,7 +134,7 @@ def test_save_gives_transformers_the_weights_that_were_trained(folder: Path, bac
     assert text == "7\n"
     facts = check_model_folder(saved, backend)
     assert facts.end_ids == (1, 5)
-    # And either backend goes on from there.
+    # Either backend continues from there.
     again, _ = BACKENDS["engine"](saved, 1).token_logprobs(ROWS, 1.0)
     torch.testing.assert_close(again, policy.token_logprobs(ROWS, 1.0)[0], atol=2e-5, rtol=1e-4)
 

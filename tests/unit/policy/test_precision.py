@@ -65,7 +65,7 @@ class Plain:
 
 
 def distance(found: dict[str, torch.Tensor], exact: dict[str, torch.Tensor]) -> float:
-    """Of all gradients together, as a share of their length."""
+    """Return the error of all gradients together, as a share of their length."""
     apart = sum((found[name] - exact[name]).square().sum() for name in exact)
     return float((apart / sum(gradient.square().sum() for gradient in exact.values())).sqrt())
 

@@ -84,8 +84,12 @@ def test_a_checkpoint_is_not_bound_to_what_only_decides_whether_a_run_fits(scope
 @pytest.mark.parametrize(
     ("was", "now", "remedy"),
     [
-        ("compiled", None, "install a C compiler (gcc or clang), or unset SPO_SAMPLER, to go on with the same sampler"),
-        (None, "compiled", "set SPO_SAMPLER=plain to go on with the same sampler"),
+        (
+            "compiled",
+            None,
+            "install a C compiler (gcc or clang), or unset SPO_SAMPLER, to resume with the same sampler",
+        ),
+        (None, "compiled", "set SPO_SAMPLER=plain to resume with the same sampler"),
     ],
 )
 def test_claim_keeps_a_folder_whose_sampler_is_missing(tmp_path, was, now, remedy):
@@ -93,5 +97,5 @@ def test_claim_keeps_a_folder_whose_sampler_is_missing(tmp_path, was, now, remed
     with pytest.raises(UserError) as caught:
         checkpoint.claim(tmp_path, {"sampler": now, "lr": 1})
     assert str(caught.value).endswith(f"sampler (was {was}, now {now}); {remedy}")
-    with pytest.raises(UserError, match="remove the folder to start anew"):
+    with pytest.raises(UserError, match="remove the folder to start from the beginning"):
         checkpoint.claim(tmp_path, {"sampler": now, "lr": 2})

@@ -301,7 +301,7 @@ def test_restem_keeps_the_policy_that_validation_prefers(keep, scores, compared,
 
 
 def test_the_schedule_of_pairs_counts_the_pairs_that_there_are(folder, tmp_path):
-    """Of at most 4 pairs of each of 4 problems some are missing, and the rate still falls to its end."""
+    """Some of the 4 pairs of each of 4 problems are missing, and the rate still falls to its end."""
     optimizer = Optimizer(lr=1e-3, schedule="linear", warmup_share=0.0)
     settings = replace(tiny.METHODS["pairs"], iterations=1, batch_episodes=4, epochs=3, optimizer=optimizer)
     settings = replace(settings, credit=Pairs(samples_per_problem=4, pairs_per_problem=64))
