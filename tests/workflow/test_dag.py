@@ -79,7 +79,7 @@ def test_the_smoke_study_has_every_rule(checkout: Checkout) -> None:
 def test_reading_a_study_imports_nothing_heavy() -> None:
     program = (
         "import sys; from pathlib import Path; from spo import config;"
-        "study = config.load([Path('config/config.yaml')]); config.pictures(study, Path('config/paper_numbers.yaml'));"
+        "study = config.load([Path('config/config.yaml')]); config.pictures(study);"
         "config.forecast(study);"
         "heavy = {'torch', 'transformers', 'datasets', 'tokenizers', 'safetensors', 'pandas', 'scipy', 'matplotlib'};"
         "print(sorted(heavy & set(sys.modules)))"

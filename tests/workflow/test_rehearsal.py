@@ -6,10 +6,10 @@ import re
 
 from tests.workflow.conftest import SMOKE
 
-LONG = {"methods": {"grpo": {"label": "GRPO " * 60}}}
+LONG = {"figures": {"fig3a": {"title": "accuracy " * 300}}}
 
 
-def test_a_label_that_cannot_be_drawn_ends_the_study_before_training(checkout):
+def test_a_title_that_cannot_be_drawn_ends_the_study_before_training(checkout):
     _, name = checkout.overlay("mine.yaml", LONG)
     ended = checkout.snakemake("models", "--cores", "1", *SMOKE, name)
     assert ended.code == 1

@@ -174,7 +174,7 @@ def test_the_same_workflow_on_real_problems(
     cut = {
         "datasets": {"gsm8k": {"test": 40, "demonstrations": 500, "validation": 40}},
         "models": {"freshman": {"sft": {"steps": 20, "log_every_steps": 10}}},
-        "training": {"iterations": 1, "validate_every": 1, "validation_problems": 8, "max_response_tokens": 64},
+        "training": {"iterations": 1, "validate_every": 1, "validation_problems": 8, "max_response_tokens": 96},
         "experiments": {"gsm8k": {"seeds": [1], "contexts": [128, 192, 256]}},
     }
     checkout.overlay("cut.yaml", cut)
