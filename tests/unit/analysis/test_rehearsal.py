@@ -27,12 +27,12 @@ def test_run_draws_everything_of_a_shipped_study(overlays, monkeypatch):
     assert drawn == sorted(study.figures)
 
 
-def plan(*, labels: tuple[str, str] = ("GRPO", "SPO-chain"), **changes) -> Rehearsal:
+def plan(*, labels: tuple[str, str] = ("GRPO", "SPO-chain"), title: str = "Bars", **changes) -> Rehearsal:
     """A figure, a table and a report of two methods."""
     study = make_study(("grpo", "spo_chain"), seeds=5)
     arms = tuple(dataclasses.replace(arm, label=label) for arm, label in zip(study.arms, labels, strict=True))
     study = dataclasses.replace(study, arms=arms)
-    bars = Figure(draw="accuracy_bars", title="Bars", study=study)
+    bars = Figure(draw="accuracy_bars", title=title, study=study)
     known = {
         "figures": {"bars": bars},
         "tables": {"acc": Table(make="accuracy_table", title="Accuracy", study=study)},
@@ -54,7 +54,7 @@ def test_run_has_the_studys_labels_and_two_of_its_seeds(monkeypatch):
 
 def test_run_names_a_figure_whose_labels_leave_no_room():
     with pytest.raises(UserError, match=r"^figures\.bars: its labels leave no room to draw in; shorten the longest$"):
-        rehearsal.run(plan(labels=("GRPO", "SPO" * 120)))
+        rehearsal.run(plan(title="Bars " * 400))
 
 
 def test_run_names_letters_that_no_font_has(monkeypatch):

@@ -20,10 +20,10 @@ from spo.policy import BACKENDS
 from spo.policy import tokenizer as tokenizers
 from spo.policy.vllm import checksum
 from spo.settings import Memory, Optimizer
-from spo.store import read_jsonl, write_jsonl
+from spo.store import read_jsonl
 from spo.types import Request, Sampling
 from tests import tiny
-from tests.reliability.test_processes import TORCHRUN, ended, start
+from tests.reliability.test_processes import TORCHRUN, ended, output, start
 
 GREEDY, PLAIN, NUCLEUS = Sampling(temperature=0.0), Sampling(), Sampling(temperature=0.6, top_p=0.9)
 #: Of the whole vocabulary, and longer than a block of the prefix cache (32 tokens)
@@ -306,14 +306,12 @@ def test_training_samples_with_what_it_has_learnt(method, folder, judge, tmp_pat
 @pytest.mark.slow
 def test_processes_of_a_run_have_a_vllm_each(tmp_path, needs_vllm):
     """Started either way, they sample and learn what one process does."""
-    model(tmp_path / "model")
-    for split, rows in (("train", tiny.problems()[:30]), ("validation", tiny.problems()[30:])):
-        write_jsonl(tmp_path / "data" / f"{split}.jsonl", rows)
+    folder = model(tmp_path / "model")
     settings = replace(tiny.METHODS["chain"], iterations=2, backend="vllm", optimizer=Optimizer(lr=1e-4))
     for name, more, through in (("one", (), ()), ("two", ("--processes", "2"), ()), ("torchrun", (), TORCHRUN)):
-        code, error = ended(start(tmp_path, tmp_path / name, settings, *more, through=through))
+        code, error = ended(start(folder, tmp_path / name, settings, *more, through=through))
         assert code == 0, error[-3000:]
-    one, *others = (read_jsonl(tmp_path / name / "metrics.jsonl") for name in ("one", "two", "torchrun"))
+    one, *others = (read_jsonl(output(tmp_path / name) / "metrics.jsonl") for name in ("one", "two", "torchrun"))
     for rows in others:
         assert all(a == pytest.approx(b, rel=1e-4, abs=1e-4) for a, b in zip(one, rows, strict=True))
 
